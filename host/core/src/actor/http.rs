@@ -1,0 +1,230 @@
+//! An HTTP request served by an actor: a fresh instance, the head as soon as the guest sets it, the body as it comes.
+//!
+//! The guest runs on the task that asked, without a hop to another one, until the head of its response is there. Most
+//! guests are done by then. One that is not goes on in a task of the host's, until its body is read or nobody wants it
+//! any more.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use http_body_util::BodyExt;
+use tokio::sync::oneshot;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use trellis_protocol::{Refusal, RefusalCode};
+use trellis_provider_sdk::{Body, BodyError, HttpRequest, HttpResponse};
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
+use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
+use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+use wasmtime_wasi_http::{Error as HttpError, WasiHttpView};
+
+use super::instance::State;
+use super::stop::refusal_of;
+use super::Actor;
+use crate::admission::Admitted;
+use crate::invocation::{Invocation, deadline_exceeded};
+use crate::limits::{BODY_IDLE_MAX, BODY_TOTAL_MAX};
+use crate::router::Router;
+
+type Head = Result<http::Response<HyperOutgoingBody>, ErrorCode>;
+
+impl Actor {
+    /// Serves a request. The future ends with the head of the response; dropping it, or the body, stops the guest.
+    ///
+    /// # Errors
+    /// `unknown-operation` where the actor serves no HTTP; what admission refuses; `trapped`, `out-of-memory`,
+    /// `deadline-exceeded` and `cancelled` where the guest stopped before its head was there.
+    pub(crate) async fn http(
+        self: &Arc<Self>,
+        router: &Arc<Router>,
+        mut invocation: Invocation,
+        request: HttpRequest,
+    ) -> Result<HttpResponse, Refusal> {
+        let Some(pre) = &self.prepared.http else {
+            return Err(Refusal::new(
+                RefusalCode::UnknownOperation,
+                format!("`{}` does not export `wasi:http/incoming-handler`", self.id),
+            ));
+        };
+        let admitted = self
+            .admission
+            .enter(invocation.depth, invocation.deadline, &invocation.cancel)
+            .await?;
+        // The guest's own token: fired by the caller's, and by whoever drops the response's body.
+        let cancel = invocation.cancel.child_token();
+        let deadline = invocation.deadline;
+        invocation.cancel = cancel.clone();
+        let (sender, mut head) = oneshot::channel();
+        let mut run = Box::pin(run(
+            Arc::clone(self),
+            Arc::clone(router),
+            pre.clone(),
+            invocation,
+            request,
+            sender,
+            admitted,
+        ));
+        let response = tokio::select! {
+            biased;
+            done = &mut run => {
+                let head = head.try_recv().map_err(|_| no_response(self, done))?;
+                return finish(self, head, None);
+            }
+            head = &mut head => match head {
+                Ok(head) => head,
+                Err(_) => return Err(no_response(self, run.await)),
+            },
+            () = cancel.cancelled() => {
+                return Err(Refusal::new(RefusalCode::Cancelled, "the caller has gone"));
+            }
+            () = tokio::time::sleep_until(deadline.into()) => return Err(deadline_exceeded()),
+        };
+        let guest = Running {
+            cancel: cancel.clone().drop_guard(),
+        };
+        let (id, until) = (self.id.clone(), Instant::now() + BODY_TOTAL_MAX);
+        self.tasks.spawn(async move {
+            let ended = tokio::select! {
+                ended = run => ended,
+                () = cancel.cancelled() => return,
+                () = tokio::time::sleep_until(until.into()) => Err(deadline_exceeded()),
+            };
+            if let Err(refusal) = ended {
+                tracing::warn!(actor_id = %id, %refusal, "the actor stopped after the head of its response");
+            }
+        });
+        finish(self, response, Some(guest))
+    }
+}
+
+/// Runs the guest to its end.
+async fn run(
+    actor: Arc<Actor>,
+    router: Arc<Router>,
+    pre: ProxyPre<State>,
+    invocation: Invocation,
+    request: HttpRequest,
+    sender: oneshot::Sender<Head>,
+    _admitted: Admitted,
+) -> Result<(), Refusal> {
+    let mut store = State::store(&actor, &router, &invocation);
+    let scheme = match request.uri().scheme_str() {
+        Some("https") => Scheme::Https,
+        _ => Scheme::Http,
+    };
+    let request = request.map(|body| body.map_err(from_body_error));
+    let bad_request =
+        |error: wasmtime::Error| Refusal::new(RefusalCode::BadPayload, format!("{error:#}"));
+    let request = store
+        .data_mut()
+        .http()
+        .new_incoming_request(scheme, request)
+        .map_err(bad_request)?;
+    let out = store
+        .data_mut()
+        .http()
+        .new_response_outparam(sender)
+        .map_err(bad_request)?;
+    let result = match pre.instantiate_async(&mut store).await {
+        Ok(proxy) => {
+            proxy
+                .wasi_http_incoming_handler()
+                .call_handle(&mut store, request, out)
+                .await
+        }
+        Err(error) => Err(error),
+    };
+    result.map_err(|error| refusal_of(&actor.id, error, store.data()))
+}
+
+/// What to say where the guest ended without a head.
+fn no_response(actor: &Actor, done: Result<(), Refusal>) -> Refusal {
+    done.err().unwrap_or_else(|| {
+        Refusal::new(
+            RefusalCode::Trapped,
+            format!("`{}` ended without setting a response", actor.id),
+        )
+    })
+}
+
+fn finish(actor: &Actor, head: Head, guest: Option<Running>) -> Result<HttpResponse, Refusal> {
+    let response = head.map_err(|code| {
+        Refusal::new(
+            RefusalCode::Trapped,
+            format!("`{}` answered with an error instead of a response: {code}", actor.id),
+        )
+    })?;
+    Ok(response.map(|body| {
+        Body::new(ResponseBody {
+            body,
+            idle: None,
+            _guest: guest,
+        })
+    }))
+}
+
+/// Stops the guest when the body that it writes is dropped.
+struct Running {
+    #[expect(dead_code, reason = "it acts when it is dropped")]
+    cancel: DropGuard,
+}
+
+/// The body of a response, with a limit on silence.
+struct ResponseBody {
+    body: HyperOutgoingBody,
+    idle: Option<Pin<Box<tokio::time::Sleep>>>,
+    _guest: Option<Running>,
+}
+
+impl http_body::Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match Pin::new(&mut self.body).poll_frame(context) {
+            Poll::Ready(frame) => {
+                self.idle = None;
+                Poll::Ready(frame.map(|frame| frame.map_err(to_body_error)))
+            }
+            Poll::Pending => {
+                let idle = self
+                    .idle
+                    .get_or_insert_with(|| Box::pin(tokio::time::sleep(BODY_IDLE_MAX)));
+                match idle.as_mut().poll(context) {
+                    Poll::Ready(()) => Poll::Ready(Some(Err(BodyError::IdleTimeout))),
+                    Poll::Pending => Poll::Pending,
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+fn from_body_error(error: BodyError) -> HttpError {
+    match error {
+        BodyError::IdleTimeout => HttpError::ConnectionReadTimeout,
+        BodyError::TooLarge { limit_bytes } => HttpError::HttpRequestBodySize(Some(limit_bytes)),
+        BodyError::Disconnected { .. } => HttpError::ConnectionTerminated,
+        other => HttpError::InternalError(Some(other.to_string())),
+    }
+}
+
+fn to_body_error(error: HttpError) -> BodyError {
+    BodyError::Disconnected {
+        reason: format!("the actor did not finish its body: {error:?}"),
+    }
+}
+

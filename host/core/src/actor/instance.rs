@@ -1,0 +1,189 @@
+//! One instance of an actor: its store, its sealed world, its limits, and who it is when it calls out.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio_util::sync::CancellationToken;
+use trellis_protocol::{EntityId, Hop, InvocationId, Lease, LinkName, Refusal, RefusalCode};
+use wasmtime::component::ResourceTable;
+use wasmtime::{Store, UpdateDeadline};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+use super::Actor;
+use super::output::{Output, Stream};
+use crate::engine::{GuestRunning, InstanceLimits, SliceClock};
+use crate::imports::outgoing_http::DeniedHttp;
+use crate::invocation::{Invocation, deadline_exceeded};
+use crate::limits::{HOST_CALL_FUEL, RANDOM_BYTES_MAX};
+use crate::router::{Router, ServedBy};
+
+/// What a store holds beside the guest's own memory.
+pub(crate) struct State {
+    pub(crate) table: ResourceTable,
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    outgoing_http: DeniedHttp,
+    pub(crate) limits: InstanceLimits,
+    pub(crate) clock: SliceClock,
+    pub(crate) caller: Caller,
+    /// The clock of epochs runs while this lives.
+    _running: GuestRunning,
+}
+
+/// Who the guest is when it calls out, and on whose behalf.
+pub(crate) struct Caller {
+    pub(crate) actor: Arc<Actor>,
+    pub(crate) router: Arc<Router>,
+    pub(crate) lease: Lease,
+    /// Depth of the calls that it makes.
+    pub(crate) depth: u8,
+    /// The callers of this actor, oldest first.
+    pub(crate) chain: Arc<[Hop]>,
+    pub(crate) deadline: Instant,
+    pub(crate) cancel: CancellationToken,
+    pub(crate) traceparent: Option<Arc<str>>,
+    /// Link names that the guest chose, by `namespace:package/interface`.
+    pub(crate) links: HashMap<String, LinkName>,
+    /// Who gave this instance handles. They are told when it ends.
+    pub(crate) lenders: Vec<(EntityId, ServedBy)>,
+}
+
+impl State {
+    /// A store for one invocation of an actor.
+    pub(crate) fn store(
+        actor: &Arc<Actor>,
+        router: &Arc<Router>,
+        invocation: &Invocation,
+    ) -> Store<Self> {
+        let engine = &actor.engine;
+        let mut wasi = WasiCtx::builder();
+        // Nothing is inherited: no arguments, environment, directories or network. What the builder does not name stays
+        // closed, and name look-ups are closed by hand because their default is a check at run time.
+        wasi.stdout(Output::new(actor.id.clone(), Stream::Stdout))
+            .stderr(Output::new(actor.id.clone(), Stream::Stderr))
+            .allow_tcp(false)
+            .allow_udp(false)
+            .allow_ip_name_lookup(false)
+            .max_random_size(RANDOM_BYTES_MAX);
+        let state = Self {
+            table: ResourceTable::new(),
+            wasi: wasi.build(),
+            http: WasiHttpCtx::new(),
+            outgoing_http: DeniedHttp,
+            limits: InstanceLimits::new(Arc::clone(&engine.memory), actor.memory_bytes_max()),
+            clock: SliceClock::new(Arc::clone(&engine.cpu), Arc::clone(&actor.turn)),
+            caller: Caller {
+                actor: Arc::clone(actor),
+                router: Arc::clone(router),
+                lease: router.new_lease(),
+                depth: invocation.depth.saturating_add(1),
+                chain: router.extended_chain(invocation),
+                deadline: invocation.deadline,
+                cancel: invocation.cancel.clone(),
+                traceparent: invocation.traceparent.clone(),
+                links: HashMap::new(),
+                lenders: Vec::new(),
+            },
+            _running: engine.ticker.guest(),
+        };
+        let mut store = Store::new(engine.wasmtime(), state);
+        store.limiter(|state| &mut state.limits);
+        store.set_hostcall_fuel(HOST_CALL_FUEL);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|mut context| {
+            let state = context.data_mut();
+            state.caller.check_time()?;
+            Ok(UpdateDeadline::YieldCustom(1, state.clock.slice_ended()))
+        });
+        store
+    }
+}
+
+impl Caller {
+    /// Stops a guest whose caller has gone or whose time is over.
+    fn check_time(&self) -> Result<(), Refusal> {
+        if self.cancel.is_cancelled() {
+            return Err(Refusal::new(RefusalCode::Cancelled, "the caller has gone"));
+        }
+        if Instant::now() >= self.deadline {
+            return Err(deadline_exceeded());
+        }
+        Ok(())
+    }
+
+    /// The link name for an interface: the guest's choice, or `default`.
+    pub(crate) fn link_for(&self, interface_without_version: &str) -> LinkName {
+        self.links
+            .get(interface_without_version)
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    /// A call of this guest to somebody else. The router finds out whom.
+    pub(crate) fn invocation(
+        &self,
+        target: EntityId,
+        operation: trellis_protocol::Operation,
+        link: LinkName,
+        type_hash: u64,
+        payload: bytes::Bytes,
+    ) -> Invocation {
+        Invocation {
+            id: InvocationId::random(),
+            source: self.actor.id.clone(),
+            target,
+            operation,
+            link,
+            deadline: self.deadline,
+            depth: self.depth,
+            type_hash,
+            idempotent: false,
+            lease: self.lease.clone(),
+            chain: Arc::clone(&self.chain),
+            traceparent: self.traceparent.clone(),
+            cancel: self.cancel.clone(),
+            payload,
+        }
+    }
+
+    /// Remembers that somebody gave this instance a handle.
+    pub(crate) fn borrowed_from(&mut self, target: EntityId, served_by: ServedBy) {
+        if !self
+            .lenders
+            .iter()
+            .any(|(id, by)| *id == target && *by == served_by)
+        {
+            self.lenders.push((target, served_by));
+        }
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        if !self.lenders.is_empty() {
+            let lenders = std::mem::take(&mut self.lenders);
+            self.router.release(self.lease.clone(), lenders);
+        }
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView {
+            ctx: &mut self.http,
+            table: &mut self.table,
+            hooks: &mut self.outgoing_http,
+        }
+    }
+}

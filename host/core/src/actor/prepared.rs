@@ -1,0 +1,280 @@
+//! From bytes to something that can be instantiated in microseconds: verified, compiled, its imports served and its
+//! exports known. Whatever is wrong with a component is found here, before it is ever called.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use trellis_claims::{ClaimsError, InterfaceName, TrustRoots, UnixTime, VerifiedComponent};
+use trellis_protocol::shape::FunctionShape;
+use wasmtime::component::types::{ComponentInstance, ComponentItem};
+use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
+
+use super::grants::{ImportKind, MissingGrants, classify};
+use super::instance::State;
+use crate::engine::{CompileOrigin, Engine, EngineError};
+use crate::imports;
+use crate::value::{Unsupported, function_shape};
+
+/// Why a component does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PrepareError {
+    /// Its claims are missing, forged, out of date or of nobody that is trusted.
+    #[error(transparent)]
+    Claims(#[from] ClaimsError),
+    /// It does not compile.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// It asks for what its claims do not grant.
+    #[error("{0}")]
+    NotGranted(MissingGrants),
+    /// It imports something that is no interface.
+    #[error("the component imports `{import}`, which is no interface; wrap functions into an interface")]
+    Import {
+        /// The import's name.
+        import: String,
+    },
+    /// A function of a custom interface cannot be called over the lattice.
+    #[error("`{operation}` cannot be called over the lattice: {reason}")]
+    Unsupported {
+        /// The function.
+        operation: String,
+        /// What is in the way.
+        reason: Unsupported,
+    },
+    /// It needs more of the pool than a component may have, or an import in a version that is not served.
+    #[error("the component cannot be instantiated here: {0}")]
+    Instantiate(String),
+}
+
+impl PrepareError {
+    /// A stable word for programs and audits.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Claims(error) => error.code(),
+            Self::Engine(_) => "component-invalid",
+            Self::NotGranted(_) => "grant-missing",
+            Self::Import { .. } | Self::Unsupported { .. } => "component-unsupported",
+            Self::Instantiate(_) => "component-unlinkable",
+        }
+    }
+}
+
+/// The engine with everything that actors have in common.
+#[derive(Clone)]
+pub struct Runtime {
+    engine: Engine,
+    linker: Arc<Linker<State>>,
+}
+
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runtime").field("engine", &self.engine).finish_non_exhaustive()
+    }
+}
+
+/// A component that can be called.
+#[derive(Clone)]
+pub(crate) struct Prepared {
+    pub(super) pre: InstancePre<State>,
+    pub(super) http: Option<ProxyPre<State>>,
+    exports: HashMap<String, HashMap<String, Export>>,
+}
+
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Prepared")
+            .field("exports", &self.exports.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A function that others can call on the actor.
+#[derive(Debug, Clone)]
+pub(crate) struct Export {
+    pub(super) index: ComponentExportIndex,
+    pub(super) shape: Arc<FunctionShape>,
+    pub(super) type_hash: u64,
+}
+
+impl Runtime {
+    /// Links what every actor gets.
+    ///
+    /// # Errors
+    /// [`EngineError::Setup`] where two of those interfaces collide, which is a fault of this software.
+    pub fn new(engine: Engine) -> Result<Self, EngineError> {
+        let linker = imports::linker(engine.wasmtime()).map_err(EngineError::Setup)?;
+        Ok(Self {
+            engine,
+            linker: Arc::new(linker),
+        })
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Verifies, compiles and links a component. Blocks for as long as the compiler needs.
+    ///
+    /// # Errors
+    /// [`PrepareError`], by cause. Claims are looked at before anything else is believed.
+    pub(crate) fn prepare(
+        &self,
+        bytes: &[u8],
+        trust: &TrustRoots,
+    ) -> Result<(VerifiedComponent, Prepared, CompileOrigin), PrepareError> {
+        let verified = trellis_claims::verify_component(bytes, trust, UnixTime::now())?;
+        let (component, origin) = self
+            .engine
+            .compile(&verified.content_hash.to_string(), bytes)?;
+        let prepared = self.link(&component, &verified)?;
+        Ok((verified, prepared, origin))
+    }
+
+    fn link(
+        &self,
+        component: &Component,
+        verified: &VerifiedComponent,
+    ) -> Result<Prepared, PrepareError> {
+        let engine = self.engine.wasmtime();
+        let ty = component.component_type();
+        let mut linker = Linker::clone(&self.linker);
+        let mut imported = Vec::new();
+        for (name, import) in ty.imports(engine) {
+            let interface = name.parse::<InterfaceName>().ok();
+            let (Some(interface), ComponentItem::ComponentInstance(instance)) =
+                (interface, import.ty)
+            else {
+                return Err(PrepareError::Import {
+                    import: name.to_owned(),
+                });
+            };
+            let does_something = instance
+                .exports(engine)
+                .any(|(_, item)| matches!(item.ty, ComponentItem::ComponentFunc(_)));
+            if does_something {
+                if classify(&interface) == ImportKind::Custom {
+                    self.link_custom(&mut linker, name, &interface, &instance)?;
+                }
+                imported.push(interface);
+            }
+        }
+        let mut exported = Vec::new();
+        let mut exports = HashMap::new();
+        for (name, export) in ty.exports(engine) {
+            let (Ok(interface), ComponentItem::ComponentInstance(instance)) =
+                (name.parse::<InterfaceName>(), export.ty)
+            else {
+                // A function at the root belongs to no interface, so nobody on the lattice can name it.
+                continue;
+            };
+            // HTTP is called by its typed door and not by dynamic values.
+            if interface.namespace() != "wasi" {
+                exports.insert(
+                    interface.without_version().to_string(),
+                    self.exports_of(component, name, &instance)?,
+                );
+            }
+            exported.push(interface);
+        }
+        if let Some(missing) = MissingGrants::of(
+            imported.iter(),
+            exported.iter(),
+            &verified.claims.capabilities,
+        ) {
+            return Err(PrepareError::NotGranted(missing));
+        }
+        let unlinkable = |error: wasmtime::Error| PrepareError::Instantiate(format!("{error:#}"));
+        let pre = linker.instantiate_pre(component).map_err(unlinkable)?;
+        let serves_http = exported.iter().any(|e| {
+            (e.namespace(), e.package(), e.interface()) == ("wasi", "http", "incoming-handler")
+        });
+        let http = serves_http
+            .then(|| ProxyPre::new(pre.clone()))
+            .transpose()
+            .map_err(unlinkable)?;
+        Ok(Prepared { pre, http, exports })
+    }
+
+    fn link_custom(
+        &self,
+        linker: &mut Linker<State>,
+        name: &str,
+        interface: &InterfaceName,
+        instance: &ComponentInstance,
+    ) -> Result<(), PrepareError> {
+        let mut linked = linker
+            .instance(name)
+            .map_err(|error| PrepareError::Instantiate(format!("{error:#}")))?;
+        for (function, item) in instance.exports(self.engine.wasmtime()) {
+            let unsupported = |reason| PrepareError::Unsupported {
+                operation: format!("{name}#{function}"),
+                reason,
+            };
+            match item.ty {
+                ComponentItem::ComponentFunc(ty) => {
+                    let shape = function_shape(&ty).map_err(unsupported)?;
+                    imports::custom::link(&mut linked, name, interface, function, shape)
+                        .map_err(|error| PrepareError::Instantiate(format!("{error:#}")))?;
+                }
+                ComponentItem::Resource(_) => return Err(unsupported(Unsupported::Resource)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn exports_of(
+        &self,
+        component: &Component,
+        name: &str,
+        instance: &ComponentInstance,
+    ) -> Result<HashMap<String, Export>, PrepareError> {
+        let unknown = || PrepareError::Instantiate(format!("`{name}` is not where it was"));
+        let (_, interface) = component.get_export(None, name).ok_or_else(unknown)?;
+        let mut exports = HashMap::new();
+        for (function, item) in instance.exports(self.engine.wasmtime()) {
+            let unsupported = |reason| PrepareError::Unsupported {
+                operation: format!("{name}#{function}"),
+                reason,
+            };
+            match item.ty {
+                ComponentItem::ComponentFunc(ty) => {
+                    let shape = function_shape(&ty).map_err(unsupported)?;
+                    let (_, index) = component
+                        .get_export(Some(&interface), function)
+                        .ok_or_else(unknown)?;
+                    exports.insert(
+                        function.to_owned(),
+                        Export {
+                            index,
+                            type_hash: shape.type_hash(),
+                            shape: Arc::new(shape),
+                        },
+                    );
+                }
+                // A handle would die with the instance that gave it (D18).
+                ComponentItem::Resource(_) => return Err(unsupported(Unsupported::Resource)),
+                _ => {}
+            }
+        }
+        Ok(exports)
+    }
+}
+
+impl Prepared {
+    /// The function behind an operation, whatever version of the interface the caller names: the type hash decides
+    /// whether both mean the same.
+    pub(super) fn export(&self, interface: &str, function: &str) -> Option<&Export> {
+        let unversioned = interface.split('@').next().unwrap_or(interface);
+        self.exports.get(unversioned)?.get(function)
+    }
+
+    pub(super) fn export_names(&self) -> impl Iterator<Item = String> + '_ {
+        self.exports.iter().flat_map(|(interface, functions)| {
+            functions.keys().map(move |function| format!("{interface}#{function}"))
+        })
+    }
+}

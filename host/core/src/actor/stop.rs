@@ -1,0 +1,48 @@
+//! Why a guest stopped, as a refusal.
+
+use trellis_protocol::{EntityId, Refusal, RefusalCode};
+use wasmtime::{PoolConcurrencyLimitError, Trap};
+
+use super::instance::State;
+
+/// Turns what wasmtime says into what a caller is told.
+///
+/// The caller learns the kind of trap and nothing of the guest's insides; the host's log has the backtrace.
+pub(crate) fn refusal_of(actor: &EntityId, error: wasmtime::Error, state: &State) -> Refusal {
+    if let Some(refusal) = error.downcast_ref::<Refusal>() {
+        return passed_on(actor, refusal);
+    }
+    if error.is::<PoolConcurrencyLimitError>() {
+        return Refusal::new(RefusalCode::Overloaded, "the host's pool of instances is full");
+    }
+    let trap = error.downcast_ref::<Trap>();
+    if state.limits.exceeded() {
+        tracing::warn!(actor_id = %actor, error = format!("{error:#}"), "the actor reached its memory limit");
+        return Refusal::new(
+            RefusalCode::OutOfMemory,
+            format!(
+                "`{actor}` reached its memory limit of {} bytes, or the host's budget for all actors",
+                state.caller.actor.memory_bytes_max()
+            ),
+        )
+        .with_remedy("start it with a larger `max_memory_limit`");
+    }
+    tracing::warn!(actor_id = %actor, error = format!("{error:?}"), "the actor trapped");
+    let what = trap.map_or_else(|| "a host call failed".to_owned(), ToString::to_string);
+    Refusal::new(RefusalCode::Trapped, format!("`{actor}` stopped: {what}"))
+}
+
+/// A refusal that a guest met in a call of its own, and that stopped it.
+///
+/// A retryable code says that nothing has begun. That is true of the inner call and not of this one, so it must not be
+/// passed on as it is.
+fn passed_on(actor: &EntityId, refusal: &Refusal) -> Refusal {
+    if !refusal.code.is_retryable() && refusal.code != RefusalCode::NoRoute {
+        return refusal.clone();
+    }
+    Refusal {
+        code: RefusalCode::CalleeUnavailable,
+        message: format!("a call of `{actor}` was refused ({}): {}", refusal.code, refusal.message),
+        remedy: refusal.remedy.clone(),
+    }
+}

@@ -1,0 +1,23 @@
+//! A host as a library: it verifies and runs actors, routes and authorises every call, and keeps what the lattice's state
+//! says. It knows the trait of a provider, never a provider, and it is the only crate that knows wasmtime.
+//!
+//! Reading order: [`host`] is the life of a host, [`router`] the way of a call, [`actor`] and [`engine`] what runs it,
+//! [`provider`] what serves it, and `control` what operators ask of it.
+
+pub mod actor;
+mod admission;
+mod artifact;
+mod control;
+pub mod engine;
+mod event;
+pub mod host;
+mod imports;
+pub mod invocation;
+pub mod limits;
+mod provider;
+mod restore;
+pub mod router;
+mod value;
+
+pub use admission::RETRY_AFTER;
+pub use host::{Host, HostError, HostOptions};

@@ -1,0 +1,127 @@
+//! Calls that arrive from other hosts. The peer layer has checked who sends; here it is decided again, from this host's
+//! own copy of the state, whether the call may be made.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use tokio_util::sync::CancellationToken;
+use trellis_lattice::peer::{PeerBody, PeerHandler, PeerHost};
+use trellis_protocol::{InvocationHead, Lease, Refusal, RefusalCode};
+use trellis_provider_sdk::{Body, BodyError};
+
+use super::remote::to_refusal;
+use super::{Router, not_here};
+use crate::invocation::Invocation;
+use crate::limits::{STATE_AGE_MAX, STATE_WAIT_MAX, STATE_WAITERS_MAX};
+
+/// Where calls of other hosts come in.
+#[derive(Debug)]
+pub(crate) struct PeerGate {
+    router: Arc<Router>,
+    waiting: AtomicUsize,
+}
+
+impl PeerGate {
+    pub(crate) fn new(router: Arc<Router>) -> Self {
+        Self {
+            router,
+            waiting: AtomicUsize::new(0),
+        }
+    }
+
+    async fn admit(
+        &self,
+        head: InvocationHead,
+        payload: Bytes,
+        deadline: Instant,
+        cancel: CancellationToken,
+    ) -> Result<Invocation, Refusal> {
+        head.check()?;
+        let router = &self.router;
+        if router.is_draining() {
+            return Err(Refusal::new(
+                RefusalCode::Draining,
+                "the host is shutting down",
+            ));
+        }
+        if !router.runs(&head.target) {
+            return Err(not_here(&head.target));
+        }
+        if router.state.age().is_none_or(|age| age > STATE_AGE_MAX) {
+            return Err(Refusal::new(
+                RefusalCode::StaleState,
+                "this host's copy of the lattice's state is too old to decide by",
+            ));
+        }
+        let sequence = head.state_sequence;
+        let invocation = Invocation::arrived(head, payload, deadline, cancel);
+        match router.authorise(&invocation) {
+            Ok(()) => Ok(invocation),
+            Err(refusal) if sequence > router.state.view().sequence() => {
+                // The sender has seen more of the state than this host. That can delay a refusal, and never grant
+                // anything: what is decided is decided here, a moment later (D8).
+                self.catch_up(sequence, deadline, refusal).await?;
+                router.authorise(&invocation).map(|()| invocation)
+            }
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    async fn catch_up(
+        &self,
+        sequence: u64,
+        deadline: Instant,
+        refusal: Refusal,
+    ) -> Result<(), Refusal> {
+        if self.waiting.fetch_add(1, Ordering::AcqRel) >= STATE_WAITERS_MAX {
+            self.waiting.fetch_sub(1, Ordering::AcqRel);
+            return Err(refusal);
+        }
+        let within = deadline
+            .saturating_duration_since(Instant::now())
+            .min(STATE_WAIT_MAX);
+        let reached = self.router.state.reached(sequence, within).await;
+        self.waiting.fetch_sub(1, Ordering::AcqRel);
+        if reached { Ok(()) } else { Err(refusal) }
+    }
+}
+
+#[async_trait]
+impl PeerHandler for PeerGate {
+    async fn invoke(
+        &self,
+        _from: &PeerHost,
+        head: InvocationHead,
+        payload: Bytes,
+        deadline: Instant,
+        cancel: CancellationToken,
+    ) -> Result<Bytes, Refusal> {
+        let invocation = self.admit(head, payload, deadline, cancel).await?;
+        self.router.invoke_here(invocation).await
+    }
+
+    async fn http(
+        &self,
+        _from: &PeerHost,
+        head: InvocationHead,
+        deadline: Instant,
+        cancel: CancellationToken,
+        request: http::Request<PeerBody>,
+    ) -> Result<http::Response<PeerBody>, Refusal> {
+        let invocation = self.admit(head, Bytes::new(), deadline, cancel).await?;
+        let Some(actor) = self.router.actor(&invocation.target) else {
+            return Err(not_here(&invocation.target));
+        };
+        let request = request.map(|body| Body::new(body.map_err(BodyError::Refused)));
+        let response = actor.http(&self.router, invocation, request).await?;
+        Ok(response.map(|body| body.map_err(to_refusal).boxed_unsync()))
+    }
+
+    async fn release(&self, _from: &PeerHost, lease: Lease) {
+        self.router.release_lease(&lease).await;
+    }
+}

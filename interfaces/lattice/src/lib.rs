@@ -1,0 +1,10 @@
+//! A lattice over NATS: how to reach it, what is true in it, who is there, and how to ask it for something.
+//!
+//! [`connection`] opens the two NATS connections and checks the server; [`state`] keeps a watched copy of links, claims
+//! and configurations and writes them by compare-and-swap; [`client`] speaks the control interface to hosts.
+//!
+//! The crate decides nothing: authorisation, placement and what runs are the host's. It knows NATS, and no guest code.
+
+pub mod client;
+pub mod connection;
+pub mod state;

@@ -1,0 +1,195 @@
+//! Every subject of a lattice, built and parsed here and nowhere else.
+//!
+//! `C` is `wasmbus.ctl.v1.{lattice}`, the control interface of wasmCloud 1.x; its prefix can be configured.
+//!
+//! | subject | published by | subscribed by | queue group | payload, reply |
+//! | --- | --- | --- | --- | --- |
+//! | `C.host.ping` | clients | every host | | empty; a host description each |
+//! | `C.host.{get,stop}.<host>` | clients | that host | | see `control` |
+//! | `C.component.{scale,update,call}.<host>` | clients | that host | | see `control` |
+//! | `C.provider.{start,stop}.<host>` | clients | that host | | see `control` |
+//! | `C.link.{put,del,get}` | clients | every host | `C.link` | see `control` |
+//! | `C.claims.{get,put}` | clients | every host | `C.claims` | see `control` |
+//! | `C.config.{put,get,del}.<name>` | clients | every host | `C.config` | see `control` |
+//! | `wasmbus.evt.{lattice}.{event}` | hosts | anyone | | a CloudEvent; none |
+//! | `trellis.rpc.v1.{lattice}.{host}.{sender}` | hosts | that host | | a sealed frame; answers go to the sender's own rpc subject |
+//! | `trellis.presence.v1.{lattice}.{host}` | that host | every host | | a signed beat; none |
+//! | `trellis.roster.v1.{lattice}.{host}` | hosts | that host | | empty; a signed roster |
+
+use crate::id::{EntityId, LatticeName};
+
+/// Prefix of the control interface where nothing else is configured.
+pub const CONTROL_PREFIX_DEFAULT: &str = "wasmbus.ctl";
+
+/// The version token of the control interface.
+const CONTROL_VERSION: &str = "v1";
+
+/// Builds the subjects of one lattice.
+#[derive(Debug, Clone)]
+pub struct Subjects {
+    lattice: LatticeName,
+    control: String,
+}
+
+/// What a control subject asks for, read back from the subject that arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControlRequest<'a> {
+    /// `host`, `component`, `provider`, `link`, `claims`, `config`, `label`, `registry`.
+    pub noun: &'a str,
+    /// `ping`, `scale`, `put` …
+    pub verb: &'a str,
+    /// What follows: a host's id or a configuration's name. Configuration names may hold dots.
+    pub argument: Option<&'a str>,
+}
+
+impl Subjects {
+    /// The subjects of a lattice under the default control prefix.
+    pub fn new(lattice: LatticeName) -> Self {
+        Self::with_control_prefix(lattice, CONTROL_PREFIX_DEFAULT)
+    }
+
+    /// The subjects of a lattice under another control prefix.
+    pub fn with_control_prefix(lattice: LatticeName, prefix: &str) -> Self {
+        let control = format!("{prefix}.{CONTROL_VERSION}.{lattice}");
+        Self { lattice, control }
+    }
+
+    /// The lattice that these subjects are of.
+    pub fn lattice(&self) -> &LatticeName {
+        &self.lattice
+    }
+
+    /// `C.{noun}.{verb}`: a request to the whole lattice or to a queue group.
+    pub fn control(&self, noun: &str, verb: &str) -> String {
+        format!("{}.{noun}.{verb}", self.control)
+    }
+
+    /// `C.{noun}.{verb}.{argument}`: a request to one host, or about one name.
+    pub fn control_with(&self, noun: &str, verb: &str, argument: &str) -> String {
+        format!("{}.{noun}.{verb}.{argument}", self.control)
+    }
+
+    /// What a host subscribes to for itself: every `C.{noun}.*.{host}`.
+    pub fn control_of_host(&self, host: &str) -> Vec<String> {
+        ["component", "provider", "label", "host"]
+            .iter()
+            .map(|noun| format!("{}.{noun}.*.{host}", self.control))
+            .collect()
+    }
+
+    /// What every host subscribes to without a queue group.
+    pub fn control_broadcast(&self) -> Vec<String> {
+        vec![self.control("host", "ping")]
+    }
+
+    /// What every host subscribes to in a queue group: pairs of subject and group.
+    pub fn control_queued(&self) -> Vec<(String, String)> {
+        vec![
+            (format!("{}.link.*", self.control), format!("{}.link", self.control)),
+            (format!("{}.claims.*", self.control), format!("{}.claims", self.control)),
+            (format!("{}.config.>", self.control), format!("{}.config", self.control)),
+        ]
+    }
+
+    /// Reads a control subject back; `None` where it is not one of this lattice.
+    pub fn parse_control<'a>(&self, subject: &'a str) -> Option<ControlRequest<'a>> {
+        let rest = subject.strip_prefix(&self.control)?.strip_prefix('.')?;
+        let mut tokens = rest.splitn(3, '.');
+        let (noun, verb) = (tokens.next()?, tokens.next()?);
+        Some(ControlRequest { noun, verb, argument: tokens.next() })
+    }
+
+    /// Where an event of the lattice is published.
+    pub fn event(&self, event: &str) -> String {
+        format!("wasmbus.evt.{}.{event}", self.lattice)
+    }
+
+    /// All events of the lattice.
+    pub fn events(&self) -> String {
+        format!("wasmbus.evt.{}.*", self.lattice)
+    }
+
+    /// Where a host receives sealed frames from one sender. NATS permissions can bind the last token to the sender.
+    pub fn rpc(&self, host: &str, sender: &str) -> String {
+        format!("trellis.rpc.v1.{}.{host}.{sender}", self.lattice)
+    }
+
+    /// What a host subscribes to for sealed frames from anyone.
+    pub fn rpc_of_host(&self, host: &str) -> String {
+        format!("trellis.rpc.v1.{}.{host}.*", self.lattice)
+    }
+
+    /// Where a host's beat is published.
+    pub fn presence(&self, host: &str) -> String {
+        format!("trellis.presence.v1.{}.{host}", self.lattice)
+    }
+
+    /// Every beat of the lattice.
+    pub fn presence_all(&self) -> String {
+        format!("trellis.presence.v1.{}.*", self.lattice)
+    }
+
+    /// Where a host is asked for its roster.
+    pub fn roster(&self, host: &str) -> String {
+        format!("trellis.roster.v1.{}.{host}", self.lattice)
+    }
+}
+
+/// Name of the key-value bucket that holds a lattice's links and public claims.
+pub fn lattice_data_bucket(lattice: &LatticeName) -> String {
+    format!("LATTICEDATA_{lattice}")
+}
+
+/// Name of the key-value bucket that holds a lattice's named configurations.
+pub fn config_data_bucket(lattice: &LatticeName) -> String {
+    format!("CONFIGDATA_{lattice}")
+}
+
+/// Name of the key-value bucket that holds what the compatible buckets have no place for: whole claims tokens.
+pub fn trellis_bucket(lattice: &LatticeName) -> String {
+    format!("TRELLIS_{lattice}")
+}
+
+/// Key of an actor's or provider's links in the lattice data bucket.
+pub fn component_key(source: &EntityId) -> String {
+    format!("COMPONENT_{source}")
+}
+
+/// Key of the public claims of a subject key in the lattice data bucket.
+pub fn claims_key(subject: &str) -> String {
+    format!("CLAIMS_{subject}")
+}
+
+/// Key of an id's whole claims token in the lattice's own bucket.
+pub fn token_key(id: &EntityId) -> String {
+    format!("TOKEN_{id}")
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_subjects_read_back_as_they_were_built() {
+        let subjects = Subjects::new(LatticeName::default());
+        let scale = subjects.control_with("component", "scale", "NABC");
+        assert_eq!(scale, "wasmbus.ctl.v1.default.component.scale.NABC");
+        assert_eq!(
+            subjects.parse_control(&scale).unwrap(),
+            ControlRequest { noun: "component", verb: "scale", argument: Some("NABC") }
+        );
+        let config = subjects.control_with("config", "put", "a.b.c");
+        assert_eq!(subjects.parse_control(&config).unwrap().argument, Some("a.b.c"));
+        assert_eq!(subjects.parse_control(&subjects.control("host", "ping")).unwrap().argument, None);
+    }
+
+    #[test]
+    fn a_subject_of_another_lattice_does_not_parse() {
+        let subjects = Subjects::new(LatticeName::default());
+        assert!(subjects.parse_control("wasmbus.ctl.v1.defaulter.host.ping").is_none());
+        assert!(subjects.parse_control("wasmbus.ctl.v1.default").is_none());
+        assert!(subjects.parse_control("wasmbus.ctl.v1.default.host").is_none());
+        assert!(subjects.parse_control("").is_none());
+    }
+}

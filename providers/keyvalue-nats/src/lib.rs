@@ -1,0 +1,1 @@
+//! trellis-keyvalue-nats

@@ -1,0 +1,204 @@
+//! Environment variables that `wash` reads: their names, and the older names that still work.
+//!
+//! A flag wins over a variable of ours, which wins over one of wasmCloud 1.x's, which wins over the default. Nothing else
+//! reads the environment, and it is read through [`Environment`], so tests never touch the process's own.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+/// URL of the NATS server.
+pub const NATS_URL: Variable = Variable::new("TRELLIS_NATS_URL");
+/// Name of the lattice.
+pub const LATTICE: Variable = Variable::with_older("TRELLIS_LATTICE", &["WASMCLOUD_LATTICE"]);
+/// Credentials file for NATS.
+pub const CREDS: Variable = Variable::with_older(
+    "TRELLIS_CREDS",
+    &["WASMCLOUD_CTL_CREDSFILE", "WASMCLOUD_CTL_CREDS"],
+);
+/// Milliseconds to wait.
+pub const TIMEOUT_MS: Variable =
+    Variable::with_older("TRELLIS_TIMEOUT_MS", &["WASMCLOUD_CTL_TIMEOUT_MS"]);
+/// Directory of keys.
+pub const KEYS_DIR: Variable = Variable::with_older("TRELLIS_KEYS_DIR", &["WASMCLOUD_KEYS"]);
+/// Directory of what `wash up` runs.
+pub const STATE_DIR: Variable = Variable::new("TRELLIS_STATE_DIR");
+/// Keys of further accounts and operators that `wash up` trusts.
+pub const TRUST: Variable = Variable::new("TRELLIS_TRUST");
+/// The two that 1.x has instead of a URL.
+const OLDER_HOST: &str = "WASMCLOUD_CTL_HOST";
+const OLDER_PORT: &str = "WASMCLOUD_CTL_PORT";
+
+/// A variable by its name, and names it had before.
+#[derive(Debug, Clone, Copy)]
+pub struct Variable {
+    /// The name to use.
+    pub name: &'static str,
+    older: &'static [&'static str],
+}
+
+impl Variable {
+    const fn new(name: &'static str) -> Self {
+        Self { name, older: &[] }
+    }
+
+    const fn with_older(name: &'static str, older: &'static [&'static str]) -> Self {
+        Self { name, older }
+    }
+}
+
+/// A copy of the environment, and notes about older names that were used.
+#[derive(Debug, Default)]
+pub struct Environment {
+    variables: BTreeMap<OsString, OsString>,
+    notes: Vec<String>,
+}
+
+impl Environment {
+    /// The process's own.
+    #[must_use]
+    pub fn of_process() -> Self {
+        std::env::vars_os().collect()
+    }
+
+    /// The value of a variable; an empty one counts as unset.
+    pub fn get(&mut self, variable: Variable) -> Option<OsString> {
+        if let Some(value) = self.raw(variable.name) {
+            return Some(value);
+        }
+        let (older, value) = variable
+            .older
+            .iter()
+            .find_map(|older| Some((*older, self.raw(older)?)))?;
+        self.note_older(older, variable.name);
+        Some(value)
+    }
+
+    /// The value of a variable as text. What is not UTF-8 becomes `�`, and is then refused by whoever parses it.
+    pub fn text(&mut self, variable: Variable) -> Option<String> {
+        Some(self.get(variable)?.to_string_lossy().into_owned())
+    }
+
+    /// The URL of the NATS server, put together from host and port where only the older names are set.
+    pub fn nats_url(&mut self) -> Option<String> {
+        if let Some(url) = self.text(NATS_URL) {
+            return Some(url);
+        }
+        let (host, port) = (self.raw(OLDER_HOST), self.raw(OLDER_PORT));
+        for (older, value) in [(OLDER_HOST, &host), (OLDER_PORT, &port)] {
+            if value.is_some() {
+                self.note_older(older, NATS_URL.name);
+            }
+        }
+        if host.is_none() && port.is_none() {
+            return None;
+        }
+        let text = |value: Option<OsString>, default: &str| {
+            value.map_or_else(
+                || default.to_owned(),
+                |value| value.to_string_lossy().into_owned(),
+            )
+        };
+        Some(format!(
+            "nats://{}:{}",
+            text(host, "127.0.0.1"),
+            text(port, "4222")
+        ))
+    }
+
+    /// A directory of ours below one of the XDG base directories; relative values are passed over, as that
+    /// specification asks.
+    #[must_use]
+    pub fn xdg_dir(&self, variable: &str, below_home: &str) -> Option<PathBuf> {
+        let absolute = |name: &str| {
+            self.raw(name)
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute())
+        };
+        absolute(variable)
+            .or_else(|| absolute("HOME").map(|home| home.join(below_home)))
+            .map(|base| base.join("trellis"))
+    }
+
+    /// The value of any variable, by its name alone.
+    #[must_use]
+    pub fn raw(&self, name: impl AsRef<OsStr>) -> Option<OsString> {
+        self.variables
+            .get(name.as_ref())
+            .filter(|value| !value.is_empty())
+            .cloned()
+    }
+
+    /// What is to be said on stderr about older names. Each is said once.
+    pub fn take_notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
+    }
+
+    fn note_older(&mut self, older: &str, name: &str) {
+        let note = format!("note: read {older}; its name is {name} now");
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+}
+
+impl<N: Into<OsString>, V: Into<OsString>> FromIterator<(N, V)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(variables: I) -> Self {
+        Self {
+            variables: variables
+                .into_iter()
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
+            notes: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_name_wins_over_the_older_one_without_a_note() {
+        let mut environment: Environment =
+            [("TRELLIS_LATTICE", "ours"), ("WASMCLOUD_LATTICE", "older")]
+                .into_iter()
+                .collect();
+        assert_eq!(environment.text(LATTICE).as_deref(), Some("ours"));
+        assert!(environment.take_notes().is_empty());
+    }
+
+    #[test]
+    fn an_older_name_is_read_with_a_note() {
+        let mut environment: Environment = [("TRELLIS_LATTICE", ""), ("WASMCLOUD_LATTICE", "older")]
+            .into_iter()
+            .collect();
+        assert_eq!(environment.text(LATTICE).as_deref(), Some("older"));
+        assert_eq!(
+            environment.take_notes(),
+            ["note: read WASMCLOUD_LATTICE; its name is TRELLIS_LATTICE now"]
+        );
+    }
+
+    #[test]
+    fn host_and_port_make_a_url() {
+        let mut environment: Environment = [("WASMCLOUD_CTL_PORT", "4333")].into_iter().collect();
+        assert_eq!(
+            environment.nats_url().as_deref(),
+            Some("nats://127.0.0.1:4333")
+        );
+        assert_eq!(environment.take_notes().len(), 1);
+        assert_eq!(Environment::default().nats_url(), None);
+    }
+
+    #[test]
+    fn a_relative_base_directory_is_passed_over() {
+        let environment: Environment = [("XDG_CONFIG_HOME", "relative"), ("HOME", "/home/ada")]
+            .into_iter()
+            .collect();
+        assert_eq!(
+            environment.xdg_dir("XDG_CONFIG_HOME", ".config"),
+            Some(PathBuf::from("/home/ada/.config/trellis"))
+        );
+    }
+}

@@ -1,0 +1,248 @@
+//! What a command has to say, and the one place that writes it to stdout.
+//!
+//! stdout is data: a table or a sentence for people, or one JSON object for programs (`--output json`). Notes, progress
+//! and errors go to stderr. A failed command writes nothing to stdout, except in JSON mode the object
+//! `{"success": false, "error": "…", "code": "…"}`, whose codes are those of [`FailureKind::word`](crate::exit::FailureKind::word).
+//!
+//! Every JSON object has `"success": true`, and besides, by command:
+//!
+//! | command | keys |
+//! | --- | --- |
+//! | `up` | `host_id, lattice, nats_url, pid, state_dir`, detached also `log` |
+//! | `down` | `state_dir, host, nats` (each `"stopped"`, `"killed"` or `"not-running"`) |
+//! | `build` | `path, name, version, revision, capabilities[], subject, issuer, expires` |
+//! | `claims sign` | as `build` |
+//! | `claims inspect` | `claims{…}, verdict{holds, reason?, issuer_is_own_account}`; `--jwt-only`: `token` |
+//! | `keys gen` | `kind, public_key, path` or `seed` |
+//! | `keys list` | `directory, keys[{name, kind, public_key, path}]` |
+//! | `start component`, `scale component` | `host_id, component_id, component_ref, max_instances, waited, message?` |
+//! | `start provider` | `host_id, provider_id, provider_ref, waited, message?` |
+//! | `stop component`, `stop provider` | `component_id` or `provider_id`, `host_ids[], waited` |
+//! | `stop host` | `host_id, waited` |
+//! | `link put`, `link del` | the link's keys as the control interface names them, `message?` |
+//! | `link query`, `get links` | `links[…]` |
+//! | `config put`, `config del` | `name`, for put `keys[]` |
+//! | `config get` | `name, config{…}` |
+//! | `get hosts` | `hosts[…]`, each as in the control interface |
+//! | `get inventory` | `inventories[…]`, likewise |
+//! | `get claims` | `claims[…]`, maps of strings |
+//! | `call` | `result` of a function, or `status, headers[[name, value]], body` (text) or `body_base64` |
+//!
+//! Keys may be added; none changes its meaning.
+
+use std::io::{self, Write as _};
+
+use comfy_table::{Table, presets};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::exit::Failure;
+
+/// For whom the output is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Format {
+    /// Tables and sentences, for people.
+    #[default]
+    Table,
+    /// One JSON object, for programs.
+    Json,
+}
+
+/// What a command that succeeded has to say, in both forms.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    text: Vec<u8>,
+    fields: Map<String, Value>,
+}
+
+impl Report {
+    /// A report that says this to people.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into().into_bytes(),
+            fields: Map::new(),
+        }
+    }
+
+    /// A report whose text is data as it is, down to the missing final newline.
+    pub fn raw(bytes: Vec<u8>) -> Self {
+        Self {
+            text: bytes,
+            fields: Map::new(),
+        }
+    }
+
+    /// Adds a key to the JSON object.
+    ///
+    /// A value that is no JSON (a map whose keys are no strings) becomes `null`; none of ours is one.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: impl Serialize) -> Self {
+        let value = serde_json::to_value(value).unwrap_or_default();
+        self.fields.insert(key.to_owned(), value);
+        self
+    }
+
+    /// Adds a key to the JSON object if there is a value.
+    #[must_use]
+    pub fn with_some(self, key: &str, value: Option<impl Serialize>) -> Self {
+        match value {
+            Some(value) => self.with(key, value),
+            None => self,
+        }
+    }
+
+    /// Adds each key of an object; anything else adds nothing.
+    #[must_use]
+    pub fn with_all(mut self, object: impl Serialize) -> Self {
+        if let Ok(Value::Object(fields)) = serde_json::to_value(object) {
+            self.fields.extend(fields);
+        }
+        self
+    }
+
+    /// The bytes for stdout.
+    #[must_use]
+    pub fn render(&self, format: Format) -> Vec<u8> {
+        match format {
+            Format::Table => self.text.clone(),
+            Format::Json => {
+                let mut fields = self.fields.clone();
+                fields.insert("success".to_owned(), Value::Bool(true));
+                json_line(&Value::Object(fields))
+            }
+        }
+    }
+}
+
+/// The bytes for stdout after a failure: in JSON mode the object, else none.
+#[must_use]
+pub fn render_failure(failure: &Failure, format: Format) -> Vec<u8> {
+    match format {
+        Format::Table => Vec::new(),
+        Format::Json => json_line(&serde_json::json!({
+            "success": false,
+            "error": failure.message(),
+            "code": failure.kind().word(),
+        })),
+    }
+}
+
+fn json_line(value: &Value) -> Vec<u8> {
+    let mut text = value.to_string().into_bytes();
+    text.push(b'\n');
+    text
+}
+
+/// Writes to stdout. Whoever closed the other end has read enough, so a broken pipe is no error.
+///
+/// # Errors
+/// The operating system's, as for a full disk.
+pub fn write_stdout(bytes: &[u8]) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
+/// Says something to people, on stderr.
+pub fn note(text: &str) {
+    // Nobody is left to tell if stderr is gone.
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// A table without borders: a header in capitals, columns two blanks apart, and no blanks at the ends of lines.
+#[must_use]
+pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = bare_table();
+    table.set_header(header.iter().map(|title| title.to_uppercase()));
+    for row in rows {
+        table.add_row(row.iter().map(|cell| printable(cell)));
+    }
+    finish(table)
+}
+
+/// A table of names and values.
+#[must_use]
+pub fn pairs(rows: impl IntoIterator<Item = (String, String)>) -> String {
+    let mut table = bare_table();
+    for (name, value) in rows {
+        table.add_row([printable(&name), printable(&value)]);
+    }
+    finish(table)
+}
+
+fn bare_table() -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table
+}
+
+fn finish(mut table: Table) -> String {
+    table.discover_columns();
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    let mut text = table.trim_fmt();
+    text.push('\n');
+    text
+}
+
+/// Text that came from others, fit for a terminal: what could move the cursor or turn the reading direction is shown
+/// by its code point instead.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    let hidden =
+        |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if hidden(c) {
+            shown.extend(c.escape_unicode());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_has_no_borders_and_no_trailing_blanks() {
+        let text = table(
+            &["id", "name"],
+            [
+                vec!["a".into(), "long name".into()],
+                vec!["bbbb".into(), "x".into()],
+            ],
+        );
+        assert_eq!(text, "ID    NAME\na     long name\nbbbb  x\n");
+    }
+
+    #[test]
+    fn text_of_others_cannot_move_the_cursor() {
+        assert_eq!(printable("a\u{1b}[2Jb\u{202e}"), "a\\u{1b}[2Jb\\u{202e}");
+        assert_eq!(printable("größer"), "größer");
+    }
+
+    #[test]
+    fn a_report_is_one_json_object_with_success() {
+        let report = Report::new("text\n")
+            .with("b", 2)
+            .with_some("none", None::<u8>);
+        assert_eq!(report.render(Format::Json), b"{\"b\":2,\"success\":true}\n");
+        assert_eq!(report.render(Format::Table), b"text\n");
+    }
+
+    #[test]
+    fn a_failure_is_silent_on_stdout_but_in_json() {
+        let failure = Failure::refused("no");
+        assert!(render_failure(&failure, Format::Table).is_empty());
+        assert_eq!(
+            render_failure(&failure, Format::Json),
+            b"{\"code\":\"refused\",\"error\":\"no\",\"success\":false}\n"
+        );
+    }
+}
