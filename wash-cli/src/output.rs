@@ -52,24 +52,39 @@ pub enum Format {
 #[derive(Debug, Clone, Default)]
 pub struct Report {
     text: Vec<u8>,
+    aside: Option<String>,
     fields: Map<String, Value>,
+    silent: bool,
 }
 
 impl Report {
     /// A report that says this to people.
     pub fn new(text: impl Into<String>) -> Self {
-        Self {
-            text: text.into().into_bytes(),
-            fields: Map::new(),
-        }
+        Self::raw(text.into().into_bytes())
     }
 
     /// A report whose text is data as it is, down to the missing final newline.
     pub fn raw(bytes: Vec<u8>) -> Self {
         Self {
             text: bytes,
-            fields: Map::new(),
+            ..Self::default()
         }
+    }
+
+    /// Nothing: what there was to say has been said while the command ran.
+    #[must_use]
+    pub fn silent() -> Self {
+        Self {
+            silent: true,
+            ..Self::default()
+        }
+    }
+
+    /// Adds what people are told on stderr beside the data, and programs are not.
+    #[must_use]
+    pub fn aside(mut self, text: impl Into<String>) -> Self {
+        self.aside = Some(text.into());
+        self
     }
 
     /// Adds a key to the JSON object.
@@ -100,10 +115,19 @@ impl Report {
         self
     }
 
+    /// The text for stderr.
+    #[must_use]
+    pub fn render_aside(&self, format: Format) -> Option<&str> {
+        self.aside
+            .as_deref()
+            .filter(|_| format == Format::Table)
+    }
+
     /// The bytes for stdout.
     #[must_use]
     pub fn render(&self, format: Format) -> Vec<u8> {
         match format {
+            _ if self.silent => Vec::new(),
             Format::Table => self.text.clone(),
             Format::Json => {
                 let mut fields = self.fields.clone();
@@ -203,6 +227,13 @@ pub fn printable(text: &str) -> String {
         }
     }
     shown
+}
+
+/// As [`printable`], but lines stay lines.
+#[must_use]
+pub fn printable_lines(text: &str) -> String {
+    let lines: Vec<_> = text.lines().map(printable).collect();
+    lines.join("\n")
 }
 
 #[cfg(test)]

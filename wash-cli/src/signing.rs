@@ -48,7 +48,7 @@ pub struct Statement {
 /// A signed component file.
 #[derive(Debug)]
 pub struct Signed {
-    /// The file.
+    /// The file, as an absolute path.
     pub path: PathBuf,
     /// What its claims say.
     pub claims: ActorClaims,
@@ -125,8 +125,10 @@ pub fn sign_file(
     .sign(issuer, now)?;
     let signed = embed(&component, &token).map_err(section)?;
     replace_file(to, &signed)?;
+    // Whoever reads the path may stand in another directory.
+    let path = std::path::absolute(to).unwrap_or_else(|_| to.to_path_buf());
     Ok(Signed {
-        path: to.to_path_buf(),
+        path,
         claims: ActorToken::decode_unverified(&token).map_err(SigningError::ReadBack)?,
     })
 }

@@ -9,6 +9,7 @@ mod c_compiler;
 mod cargo_deny;
 mod command;
 mod compiler;
+mod demo;
 mod nats_server;
 mod project;
 mod setup;
@@ -35,17 +36,20 @@ enum Task {
     /// Install what is missing to build and test: the WebAssembly target and a nats-server.
     Setup(setup::Options),
     /// Build the example actors for wasm32-wasip2.
-    Actors,
+    Actors(actors::Options),
     /// Set up, build the actors and run all tests.
     Test(tests::Options),
+    /// Run the demo application on two hosts and show what it does.
+    Demo(demo::Options),
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = Project::find().and_then(|project| match arguments.task {
         Task::Setup(options) => setup::run(&project, &options).map(drop),
-        Task::Actors => actors::run(&project).map(drop),
+        Task::Actors(options) => actors::run(&project, &options),
         Task::Test(options) => tests::run(&project, &options),
+        Task::Demo(options) => demo::run(&project, &options),
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,

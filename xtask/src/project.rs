@@ -45,6 +45,11 @@ impl Project {
         self.target.join("actors")
     }
 
+    /// The workspace's own programs, as `cargo build` leaves them.
+    pub(crate) fn programs(&self) -> PathBuf {
+        self.target.join("debug")
+    }
+
     /// What setting up leaves for the next time.
     pub(crate) fn setup(&self) -> PathBuf {
         self.target.join("setup")

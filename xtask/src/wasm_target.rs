@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::command;
 use crate::compiler::Compiler;
@@ -132,16 +132,16 @@ fn install(project: &Project, compiler: &Compiler) -> Result<(WasmTarget, String
     note(&format!("not from {}", refusals.join("; ")));
 
     real.check_linkers(compiler)?;
-    let (sources, from) = sources::find(project, compiler, &mut refusals).with_context(|| {
-        format!(
-            "the Rust target {TRIPLE} is missing and can't be had ({}): run `rustup target add {TRIPLE}` where there \
-             is a network, or set {} to a directory with {} and {}",
+    let Some((sources, from)) = sources::find(project, compiler, &mut refusals) else {
+        bail!(
+            "it is missing and can't be had ({}): run `rustup target add {TRIPLE}` where there is a network, or set {} \
+             to a directory with {} and {}",
             refusals.join("; "),
             sources::DIRECTORY_VARIABLE,
             sources::library_archive(compiler),
             sources::LIBC_ARCHIVE,
-        )
-    })?;
+        );
+    };
     note(&format!("building the standard library from {from}, once"));
     let built = standard_library::build(project, compiler, &sources)?;
     let target = if writable {

@@ -362,7 +362,9 @@ mod tests {
                 admission.enter(0, soon(), &cancel).await.map(drop)
             }));
         }
-        tokio::task::yield_now().await;
+        while admission.gate.lock().queue.len() < QUEUE_MAX {
+            tokio::task::yield_now().await;
+        }
         let refusal = admission.enter(0, soon(), &cancel).await.unwrap_err();
         assert_eq!(refusal.code, RefusalCode::Overloaded);
         drop(running);

@@ -14,7 +14,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::{broadcast, watch};
 use trellis_claims::{HostCertificate, PublicKey};
 use trellis_protocol::EntityId;
-use trellis_protocol::presence::Roster;
+use trellis_protocol::presence::{Beat, Roster, State};
 
 /// How many losses a slow listener may be behind before it is told that it missed some.
 const LOST_BACKLOG: usize = 256;
@@ -260,10 +260,19 @@ impl fmt::Debug for Routes {
 }
 
 /// The part of a beat that routes carry.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) state_sequence: u64,
     pub(crate) draining: bool,
+}
+
+impl Seen {
+    pub(crate) fn of(beat: &Beat) -> Self {
+        Self {
+            state_sequence: beat.state_sequence,
+            draining: beat.state == State::Draining,
+        }
+    }
 }
 
 impl Entry {

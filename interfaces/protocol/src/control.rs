@@ -27,7 +27,9 @@ pub use component::{
     ComponentAuction, ComponentAuctionAck, ComponentDescription, ScaleComponent, UpdateComponent,
 };
 pub use host::{DeleteLabel, HostDescription, HostInventory, PutLabel, StopHost};
-pub use lattice::{Configuration, DeleteLink, PublicClaims, RegistryCredential, RegistryCredentials};
+pub use lattice::{
+    Configuration, DeleteLink, PublicClaims, RegistryCredential, RegistryCredentials,
+};
 pub use provider::{
     ProviderAuction, ProviderAuctionAck, ProviderDescription, StartProvider, StopProvider,
 };
@@ -93,7 +95,10 @@ pub enum ControlError {
 
 impl ControlError {
     pub(crate) fn invalid(field: &'static str, reason: impl Into<String>) -> Self {
-        Self::Invalid { field, reason: reason.into() }
+        Self::Invalid {
+            field,
+            reason: reason.into(),
+        }
     }
 }
 
@@ -117,11 +122,15 @@ pub trait Request: DeserializeOwned {
 /// [`ControlError`], whose text can be the message of the reply.
 pub fn parse<T: Request>(body: &[u8]) -> Result<T, ControlError> {
     if body.len() > REQUEST_BYTES_MAX {
-        return Err(ControlError::TooLarge { bytes: body.len(), limit: REQUEST_BYTES_MAX });
+        return Err(ControlError::TooLarge {
+            bytes: body.len(),
+            limit: REQUEST_BYTES_MAX,
+        });
     }
     if body.is_empty() {
-        return T::of_empty_body()
-            .ok_or_else(|| ControlError::Malformed { reason: "it is empty".into() });
+        return T::of_empty_body().ok_or_else(|| ControlError::Malformed {
+            reason: "it is empty".into(),
+        });
     }
     let request: T = decode(body)?;
     request.check()?;
@@ -134,14 +143,18 @@ pub fn parse<T: Request>(body: &[u8]) -> Result<T, ControlError> {
 /// [`ControlError::TooLarge`] beyond [`REPLY_BYTES_MAX`], [`ControlError::Malformed`] where it is no envelope of a `T`.
 pub fn parse_reply<T: DeserializeOwned>(body: &[u8]) -> Result<Envelope<T>, ControlError> {
     if body.len() > REPLY_BYTES_MAX {
-        return Err(ControlError::TooLarge { bytes: body.len(), limit: REPLY_BYTES_MAX });
+        return Err(ControlError::TooLarge {
+            bytes: body.len(),
+            limit: REPLY_BYTES_MAX,
+        });
     }
     decode(body)
 }
 
 fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, ControlError> {
-    serde_json::from_slice(body)
-        .map_err(|error| ControlError::Malformed { reason: error.to_string() })
+    serde_json::from_slice(body).map_err(|error| ControlError::Malformed {
+        reason: error.to_string(),
+    })
 }
 
 /// What every reply is wrapped in.
@@ -170,17 +183,29 @@ pub type Ack = Envelope<serde_json::Value>;
 impl<T> Envelope<T> {
     /// The request is answered.
     pub fn answer(response: T) -> Self {
-        Self { success: true, message: String::new(), response: Some(response) }
+        Self {
+            success: true,
+            message: String::new(),
+            response: Some(response),
+        }
     }
 
     /// The request is accepted; the message may be empty, or hold what is worth knowing.
     pub fn accepted(message: impl Into<String>) -> Self {
-        Self { success: true, message: message.into(), response: None }
+        Self {
+            success: true,
+            message: message.into(),
+            response: None,
+        }
     }
 
     /// The request is refused, with the reason.
     pub fn refused(message: impl Into<String>) -> Self {
-        Self { success: false, message: message.into(), response: None }
+        Self {
+            success: false,
+            message: message.into(),
+            response: None,
+        }
     }
 
     /// The message's bytes.
@@ -204,10 +229,14 @@ impl<T> Envelope<T> {
 /// [`ControlError::Malformed`] where the value cannot be written as JSON, [`ControlError::TooLarge`] beyond
 /// [`REQUEST_BYTES_MAX`]: a host would refuse it, so it is not sent.
 pub fn to_bytes<T: Serialize>(request: &T) -> Result<Vec<u8>, ControlError> {
-    let body = serde_json::to_vec(request)
-        .map_err(|error| ControlError::Malformed { reason: error.to_string() })?;
+    let body = serde_json::to_vec(request).map_err(|error| ControlError::Malformed {
+        reason: error.to_string(),
+    })?;
     if body.len() > REQUEST_BYTES_MAX {
-        return Err(ControlError::TooLarge { bytes: body.len(), limit: REQUEST_BYTES_MAX });
+        return Err(ControlError::TooLarge {
+            bytes: body.len(),
+            limit: REQUEST_BYTES_MAX,
+        });
     }
     Ok(body)
 }
@@ -215,12 +244,18 @@ pub fn to_bytes<T: Serialize>(request: &T) -> Result<Vec<u8>, ControlError> {
 /// Checks a map: its count, and the length of its keys and values.
 pub(crate) fn check_map(field: &'static str, map: &Map) -> Result<(), ControlError> {
     if map.len() > MAP_ENTRIES_MAX {
-        let reason = format!("has {} entries, at most {MAP_ENTRIES_MAX} are accepted", map.len());
+        let reason = format!(
+            "has {} entries, at most {MAP_ENTRIES_MAX} are accepted",
+            map.len()
+        );
         return Err(ControlError::invalid(field, reason));
     }
     for (key, value) in map {
         if key.is_empty() || key.len() > MAP_KEY_BYTES_MAX {
-            let reason = format!("has a key of {} bytes, 1 to {MAP_KEY_BYTES_MAX} are accepted", key.len());
+            let reason = format!(
+                "has a key of {} bytes, 1 to {MAP_KEY_BYTES_MAX} are accepted",
+                key.len()
+            );
             return Err(ControlError::invalid(field, reason));
         }
         if value.len() > MAP_VALUE_BYTES_MAX {
@@ -235,9 +270,15 @@ pub(crate) fn check_map(field: &'static str, map: &Map) -> Result<(), ControlErr
 }
 
 /// Checks a list of configuration names.
-pub(crate) fn check_config_names(field: &'static str, names: &[String]) -> Result<(), ControlError> {
+pub(crate) fn check_config_names(
+    field: &'static str,
+    names: &[String],
+) -> Result<(), ControlError> {
     if names.len() > LIST_ENTRIES_MAX {
-        let reason = format!("has {} names, at most {LIST_ENTRIES_MAX} are accepted", names.len());
+        let reason = format!(
+            "has {} names, at most {LIST_ENTRIES_MAX} are accepted",
+            names.len()
+        );
         return Err(ControlError::invalid(field, reason));
     }
     names.iter().try_for_each(|name| {

@@ -126,8 +126,10 @@ impl Event {
     /// [`EventError`] where it is too large, no CloudEvent, or not of a lattice. An unknown name is no error.
     pub fn parse(message: &[u8]) -> Result<Self, EventError> {
         check("the message", message.len(), EVENT_BYTES_MAX)?;
-        let event: CloudEvent<'_> = serde_json::from_slice(message)
-            .map_err(|error| EventError::Malformed { reason: error.to_string() })?;
+        let event: CloudEvent<'_> =
+            serde_json::from_slice(message).map_err(|error| EventError::Malformed {
+                reason: error.to_string(),
+            })?;
         for (what, text) in [
             ("`type`", &event.kind),
             ("`source`", &event.source),
@@ -137,7 +139,9 @@ impl Event {
             check(what, text.len(), ATTRIBUTE_BYTES_MAX)?;
         }
         let Some(name) = event.kind.strip_prefix(TYPE_PREFIX) else {
-            return Err(EventError::ForeignType { found: event.kind.into_owned() });
+            return Err(EventError::ForeignType {
+                found: event.kind.into_owned(),
+            });
         };
         Ok(Self {
             name: name.to_owned(),

@@ -203,13 +203,13 @@ impl Limits {
                 KEEPALIVE_TIMEOUT_DEFAULT,
             )?,
             connections: size("connections_max", 1..=1024 * 1024, CONNECTIONS_DEFAULT)?,
-            h2_streams: u32::try_from(settings.number("h2_streams_max", 1..=4096, H2_STREAMS_DEFAULT)?)
-                .unwrap_or(u32::MAX),
-            h2_pending_resets: size(
-                "h2_pending_resets_max",
+            h2_streams: u32::try_from(settings.number(
+                "h2_streams_max",
                 1..=4096,
-                H2_PENDING_RESETS_DEFAULT,
-            )?,
+                H2_STREAMS_DEFAULT,
+            )?)
+            .unwrap_or(u32::MAX),
+            h2_pending_resets: size("h2_pending_resets_max", 1..=4096, H2_PENDING_RESETS_DEFAULT)?,
         })
     }
 }
@@ -260,11 +260,26 @@ mod tests {
 
     #[test]
     fn a_number_is_held_to_its_bounds_on_both_sides() {
-        for (value, fits) in [("0", false), ("1", true), ("4096", true), ("4097", false), ("x", false)] {
+        for (value, fits) in [
+            ("0", false),
+            ("1", true),
+            ("4096", true),
+            ("4097", false),
+            ("x", false),
+        ] {
             assert_eq!(parse(&[("h2_streams_max", value)]).is_ok(), fits, "{value}");
         }
-        for (value, fits) in [("0", false), ("1", true), ("600000", true), ("600001", false)] {
-            assert_eq!(parse(&[("request_timeout_ms", value)]).is_ok(), fits, "{value}");
+        for (value, fits) in [
+            ("0", false),
+            ("1", true),
+            ("600000", true),
+            ("600001", false),
+        ] {
+            assert_eq!(
+                parse(&[("request_timeout_ms", value)]).is_ok(),
+                fits,
+                "{value}"
+            );
         }
     }
 

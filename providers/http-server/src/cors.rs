@@ -78,8 +78,10 @@ impl Cors {
         };
         Ok(Some(Self {
             origins,
-            methods: tokens(settings, METHODS, |part| Method::from_bytes(part.as_bytes()).is_ok())?
-                .unwrap_or(HeaderValue::from_static(METHODS_DEFAULT)),
+            methods: tokens(settings, METHODS, |part| {
+                Method::from_bytes(part.as_bytes()).is_ok()
+            })?
+            .unwrap_or(HeaderValue::from_static(METHODS_DEFAULT)),
             headers: tokens(settings, HEADERS, is_field_name)?,
             exposed: tokens(settings, EXPOSED, is_field_name)?,
             max_age,
@@ -149,7 +151,9 @@ impl Cors {
 fn origin(text: &str) -> Result<String, KeyError> {
     let proper = text.split_once("://").is_some_and(|(scheme, authority)| {
         !scheme.is_empty()
-            && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+            && scheme
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
             && !authority.contains('@')
             && authority
                 .parse::<http::uri::Authority>()
@@ -199,7 +203,10 @@ mod tests {
             .iter()
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
             .collect();
-        Cors::parse(&Settings::new(&values, &[ORIGINS, METHODS, HEADERS, EXPOSED, MAX_AGE])?)
+        Cors::parse(&Settings::new(
+            &values,
+            &[ORIGINS, METHODS, HEADERS, EXPOSED, MAX_AGE],
+        )?)
     }
 
     #[test]
@@ -209,12 +216,20 @@ mod tests {
 
     #[test]
     fn methods_without_origins_are_a_mistake() {
-        assert_eq!(parse(&[(METHODS, "GET")]).map(|_| ()).map_err(|e| e.key), Err(METHODS.to_owned()));
+        assert_eq!(
+            parse(&[(METHODS, "GET")]).map(|_| ()).map_err(|e| e.key),
+            Err(METHODS.to_owned())
+        );
     }
 
     #[test]
     fn origins_have_a_scheme_and_no_path() {
-        for text in ["*", "https://a.example", "http://localhost:3000,https://b", "HTTPS://A"] {
+        for text in [
+            "*",
+            "https://a.example",
+            "http://localhost:3000,https://b",
+            "HTTPS://A",
+        ] {
             assert!(parse(&[(ORIGINS, text)]).is_ok(), "{text}");
         }
         for text in ["a.example", "https://a/", "https://u@a", "://a", "https://"] {

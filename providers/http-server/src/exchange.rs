@@ -8,26 +8,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, ORIGIN};
+use http::header::ORIGIN;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 use trellis_provider_sdk::http::empty;
-use trellis_provider_sdk::{Body, OutboundCall, Refusal};
+use trellis_provider_sdk::{Body, OutboundCall};
 
 use crate::access_log::AccessLine;
 use crate::connection::Connection;
-use crate::problem::{Problem, READONLY_METHODS};
-use crate::request::{
-    is_idempotent, is_readonly, make_absolute, strip_hop_by_hop, traceparent,
-};
+use crate::problem::Problem;
+use crate::request::{is_idempotent, is_readonly, make_absolute, strip_hop_by_hop, traceparent};
 use crate::request_body::RequestBody;
-use crate::response::{
-    apply_policy, close_connection, is_bodiless, sanitise, settle_bodiless,
-};
+use crate::response::{apply_policy, close_connection, is_bodiless, sanitise, settle_bodiless};
 use crate::response_body::ResponseBody;
 use crate::route::Route;
 
@@ -115,7 +111,7 @@ pub(crate) async fn answer(
         line.status = response.status().as_u16();
     }
     Ok(if is_bodiless(&method, response.status()) {
-        without_body(&method, response, exchange, now)
+        without_body(&method, response, exchange)
     } else {
         response.map(|body| ResponseBody::new(body, exchange))
     })
@@ -149,10 +145,6 @@ fn check(
 fn server_options() -> Response<Body> {
     let mut response = Response::new(empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
-    response.headers_mut().insert(
-        http::header::ALLOW,
-        HeaderValue::from_static(READONLY_METHODS),
-    );
     response
 }
 
@@ -214,13 +206,55 @@ async fn hand_on(
             outcome = head => outcome,
         },
     };
-    let mut response = outcome
-        .unwrap_or_else(|_| {
+    let mut response = match outcome {
+        Ok(response) => response?,
+        Err(_elapsed) => {
             exchange.cancel.cancel();
-            Err(deadline_refusal())
-        })
-        .map_err(Problem::from)?;
+            return Err(Problem::deadline());
+        }
+    };
     sanitise(&mut response)?;
     apply_policy(&route.policy, &mut response);
     Ok(response)
+}
+
+/// Sends a head alone. The actor may come to its end as if its body were read: there is no reason to stop it.
+fn without_body(
+    method: &Method,
+    mut response: Response<Body>,
+    mut exchange: Exchange,
+) -> Response<ResponseBody> {
+    settle_bodiless(method, &mut response);
+    let (head, body) = response.into_parts();
+    if body.is_end_stream() {
+        exchange.complete();
+    } else {
+        let server = &exchange.connection.server;
+        let time = server.config.limits.body_idle_timeout;
+        let aborted = server.abort.clone();
+        server.tasks.clone().spawn(async move {
+            tokio::select! {
+                () = aborted.cancelled() => {}
+                read = tokio::time::timeout(time, read_unseen(body)) => {
+                    if read.is_ok_and(|complete| complete) {
+                        exchange.complete();
+                    }
+                }
+            }
+        });
+    }
+    Response::from_parts(head, ResponseBody::none())
+}
+
+/// Reads a body to its end; false where it broke off or is too long to be read for nothing.
+async fn read_unseen(mut body: Body) -> bool {
+    let mut left = UNSEEN_BYTES_MAX;
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return false };
+        match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+            Some(rest) => left = rest,
+            None => return false,
+        }
+    }
+    true
 }

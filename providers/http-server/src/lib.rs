@@ -12,8 +12,8 @@
 //! **Limits.** Every one has a default in [`config`]; a client that exceeds one gets the status that says so (400, 405,
 //! 408, 413, 431), and nothing a client sends makes the server buffer more than the limits add up to.
 
-pub mod config;
 mod access_log;
+pub mod config;
 mod connection;
 mod cors;
 mod exchange;

@@ -125,14 +125,12 @@ fn claim(settings: &Settings<'_>, provider: &Config) -> Result<Claim, KeyError> 
             ));
         }
     }
-    let required = |reason| {
-        settings
-            .text(own)
-            .ok_or_else(|| KeyError::new(own, reason))
-    };
+    let required = |reason| settings.text(own).ok_or_else(|| KeyError::new(own, reason));
     match provider.routing_mode {
         RoutingMode::Address => Ok(Claim::Address(
-            settings.parsed("address")?.unwrap_or(provider.default_address),
+            settings
+                .parsed("address")?
+                .unwrap_or(provider.default_address),
         )),
         RoutingMode::Path => {
             let path = required("is missing; this provider routes by path, for example `/api`")?;
@@ -234,7 +232,10 @@ mod tests {
     #[test]
     fn hosts_are_lower_case_and_have_no_port() {
         let claim = |host| parse("host", &[("host", host)]).map(|link| link.claim);
-        assert_eq!(claim("Example.COM.").unwrap(), Claim::Host("example.com".to_owned()));
+        assert_eq!(
+            claim("Example.COM.").unwrap(),
+            Claim::Host("example.com".to_owned())
+        );
         assert_eq!(claim("[::1]").unwrap(), Claim::Host("[::1]".to_owned()));
         for host in ["a:80", "a/b", "u@a", "."] {
             assert_eq!(claim(host).unwrap_err().key, "host", "{host}");
@@ -244,14 +245,22 @@ mod tests {
     #[test]
     fn half_of_a_tls_configuration_is_a_mistake() {
         assert_eq!(
-            parse("address", &[("tls_cert_file", "/c")]).unwrap_err().key,
+            parse("address", &[("tls_cert_file", "/c")])
+                .unwrap_err()
+                .key,
             "tls_priv_key_file"
         );
         assert_eq!(
-            parse("address", &[("tls_priv_key_file", "/k")]).unwrap_err().key,
+            parse("address", &[("tls_priv_key_file", "/k")])
+                .unwrap_err()
+                .key,
             "tls_cert_file"
         );
-        let both = [("tls_cert_file", "/c"), ("tls_priv_key_file", "/k"), ("host", "a")];
+        let both = [
+            ("tls_cert_file", "/c"),
+            ("tls_priv_key_file", "/k"),
+            ("host", "a"),
+        ];
         assert_eq!(parse("host", &both).unwrap_err().key, "tls_cert_file");
     }
 }

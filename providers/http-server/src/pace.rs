@@ -21,8 +21,10 @@ pub(crate) struct Pace {
     started: Instant,
     /// Responses that are not complete, and request bodies that are not read to their end.
     open: AtomicU32,
-    /// When the last byte was written or the last exchange ended.
-    quiet_since: AtomicU64,
+    /// When the last exchange ended.
+    ended: AtomicU64,
+    /// When the last byte was written.
+    written: AtomicU64,
     /// When the first byte of the next head arrived.
     head_since: AtomicU64,
     /// Whether a response was given before its request was read to the end.
@@ -47,7 +49,8 @@ impl Pace {
         Self {
             started,
             open: AtomicU32::new(0),
-            quiet_since: AtomicU64::new(1),
+            ended: AtomicU64::new(1),
+            written: AtomicU64::new(1),
             head_since: AtomicU64::new(0),
             unread: AtomicBool::new(false),
             used: AtomicBool::new(false),
@@ -63,7 +66,7 @@ impl Pace {
 
     /// What began is over.
     pub(crate) fn end(&self, now: Instant) {
-        self.quiet_since.store(self.stamp(now), Ordering::Relaxed);
+        self.ended.store(self.stamp(now), Ordering::Relaxed);
         self.open.fetch_sub(1, Ordering::Relaxed);
     }
 
@@ -95,8 +98,18 @@ impl Pace {
     }
 
     fn has_written(&self) {
-        self.quiet_since
+        self.written
             .store(self.stamp(Instant::now()), Ordering::Relaxed);
+    }
+
+    /// Whether there has been no request and nothing to write for this long.
+    pub(crate) fn is_quiet(&self, now: Instant, time: Duration) -> bool {
+        !self.is_busy() && self.quiet_since() + time <= now
+    }
+
+    fn quiet_since(&self) -> Instant {
+        let ended = self.ended.load(Ordering::Relaxed);
+        self.time(ended.max(self.written.load(Ordering::Relaxed)))
     }
 
     /// Judges an HTTP/1.1 connection, whose idle bytes belong to a head.
@@ -104,7 +117,8 @@ impl Pace {
         let next = now + limits.header_timeout;
         match self.head_since.load(Ordering::Relaxed) {
             _ if self.is_busy() => Verdict::Fine(next),
-            0 => self.judge_idle(now, next, limits),
+            // A response may still be on its way to a slow client.
+            0 => judge_idle(self.quiet_since(), now, next, limits),
             since => match self.time(since) + limits.header_timeout {
                 due if due <= now => Verdict::HeadLate,
                 due => Verdict::Fine(due),
@@ -118,16 +132,8 @@ impl Pace {
         if self.is_busy() {
             Verdict::Fine(next)
         } else {
-            self.judge_idle(now, next, limits)
-        }
-    }
-
-    fn judge_idle(&self, now: Instant, next: Instant, limits: &Limits) -> Verdict {
-        let due = self.time(self.quiet_since.load(Ordering::Relaxed)) + limits.keepalive_timeout;
-        if due <= now {
-            Verdict::Idle
-        } else {
-            Verdict::Fine(due.min(next))
+            let ended = self.time(self.ended.load(Ordering::Relaxed));
+            judge_idle(ended, now, next, limits)
         }
     }
 
@@ -138,6 +144,15 @@ impl Pace {
 
     fn time(&self, stamp: u64) -> Instant {
         self.started + Duration::from_millis(stamp - 1)
+    }
+}
+
+fn judge_idle(since: Instant, now: Instant, next: Instant, limits: &Limits) -> Verdict {
+    let due = since + limits.keepalive_timeout;
+    if due <= now {
+        Verdict::Idle
+    } else {
+        Verdict::Fine(due.min(next))
     }
 }
 
@@ -242,7 +257,10 @@ mod tests {
     fn a_quiet_connection_is_idle_after_its_time_and_not_before() {
         let (start, limits) = (Instant::now(), limits());
         let pace = Pace::new(start);
-        assert_eq!(pace.judge_http1(start + 999 * MS, &limits), Verdict::Fine(start + 1000 * MS));
+        assert_eq!(
+            pace.judge_http1(start + 999 * MS, &limits),
+            Verdict::Fine(start + 1000 * MS)
+        );
         assert_eq!(pace.judge_http1(start + 1000 * MS, &limits), Verdict::Idle);
         assert_eq!(pace.judge_http2(start + 1000 * MS, &limits), Verdict::Idle);
     }
@@ -251,13 +269,26 @@ mod tests {
     fn a_head_has_its_own_time_and_a_request_under_way_none() {
         let (start, limits) = (Instant::now(), limits());
         let pace = Pace::new(start);
-        pace.head_since.store(pace.stamp(start + 500 * MS), Ordering::Relaxed);
-        assert_eq!(pace.judge_http1(start + 599 * MS, &limits), Verdict::Fine(start + 600 * MS));
-        assert_eq!(pace.judge_http1(start + 600 * MS, &limits), Verdict::HeadLate);
+        pace.head_since
+            .store(pace.stamp(start + 500 * MS), Ordering::Relaxed);
+        assert_eq!(
+            pace.judge_http1(start + 599 * MS, &limits),
+            Verdict::Fine(start + 600 * MS)
+        );
+        assert_eq!(
+            pace.judge_http1(start + 600 * MS, &limits),
+            Verdict::HeadLate
+        );
         pace.begin();
-        assert!(matches!(pace.judge_http1(start + 5000 * MS, &limits), Verdict::Fine(_)));
+        assert!(matches!(
+            pace.judge_http1(start + 5000 * MS, &limits),
+            Verdict::Fine(_)
+        ));
         pace.end(start + 5000 * MS);
-        assert!(matches!(pace.judge_http1(start + 5999 * MS, &limits), Verdict::Fine(_)));
+        assert!(matches!(
+            pace.judge_http1(start + 5999 * MS, &limits),
+            Verdict::Fine(_)
+        ));
         assert_eq!(pace.judge_http1(start + 6000 * MS, &limits), Verdict::Idle);
     }
 }

@@ -208,7 +208,10 @@ mod tests {
                 .into_response()
                 .status()
                 .as_u16();
-            assert!((400..600).contains(&status) && status != 499, "{code}: {status}");
+            assert!(
+                (400..600).contains(&status) && status != 499,
+                "{code}: {status}"
+            );
         }
     }
 

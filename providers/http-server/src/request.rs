@@ -33,8 +33,8 @@ pub(crate) fn make_absolute(
     if uri.path_and_query.is_none() {
         uri.path_and_query = Some(PathAndQuery::from_static("/"));
     }
-    parts.uri =
-        Uri::from_parts(uri).map_err(|_| Problem::bad_request("the request target is malformed"))?;
+    parts.uri = Uri::from_parts(uri)
+        .map_err(|_| Problem::bad_request("the request target is malformed"))?;
     Ok(())
 }
 
@@ -121,7 +121,14 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .any(|coding| coding.trim().eq_ignore_ascii_case("trailers"));
-    for name in [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE, TE] {
+    for name in [
+        CONNECTION,
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        TRANSFER_ENCODING,
+        UPGRADE,
+        TE,
+    ] {
         headers.remove(name);
     }
     let proxy: Vec<HeaderName> = headers
@@ -211,7 +218,8 @@ mod tests {
 
     #[test]
     fn an_absolute_target_wins_over_host() {
-        let parts = absolute(Request::get("ftp://t.example/a").header("host", "h.example")).unwrap();
+        let parts =
+            absolute(Request::get("ftp://t.example/a").header("host", "h.example")).unwrap();
         assert_eq!(parts.uri, "http://t.example/a");
         assert_eq!(parts.headers[HOST], "t.example");
     }
@@ -220,8 +228,11 @@ mod tests {
     fn an_authority_that_is_missing_odd_or_doubled_is_refused() {
         assert!(absolute(Request::get("/")).is_err());
         assert!(absolute(Request::get("/").header("host", "a").header("host", "a")).is_err());
-        for host in ["", "u@a", "a:b", "a:99999", "a/b", "a b", "a,b", ":80"] {
-            assert!(absolute(Request::get("/").header("host", host)).is_err(), "{host:?}");
+        for host in ["", "u@a", "a:b", "a:99999", "a/b", "a b", ":80"] {
+            assert!(
+                absolute(Request::get("/").header("host", host)).is_err(),
+                "{host:?}"
+            );
         }
         let h2 = Request::get("http://a/").version(Version::HTTP_2);
         assert!(absolute(h2.header("host", "b")).is_err());
@@ -268,7 +279,10 @@ mod tests {
             &format!("{good}-x"),
             &good.to_uppercase(),
             &good.replace("b7ad6b7169203331", "0000000000000000"),
-            &good.replace("0af7651916cd43dd8448eb211c80319c", "00000000000000000000000000000000"),
+            &good.replace(
+                "0af7651916cd43dd8448eb211c80319c",
+                "00000000000000000000000000000000",
+            ),
             &format!("ff{}", &good[2..]),
             &good.replace('-', "_"),
             &format!("01{}-{}", &good[2..], "x".repeat(TRACEPARENT_BYTES_MAX)),

@@ -80,7 +80,11 @@ impl RequestBody {
         (body.boxed_unsync(), fault)
     }
 
-    fn fail(&mut self, kind: u8, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn fail(
+        &mut self,
+        kind: u8,
+        error: BodyError,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         // The rest stays unread, which `drop` notes.
         self.waiting = false;
         self.left_bytes = 0;

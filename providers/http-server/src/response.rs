@@ -53,18 +53,18 @@ fn declared_length(headers: &HeaderMap) -> Option<u64> {
 
 /// Whether HTTP has no body for this response, whatever the actor wrote (RFC 9110 sections 6.4.1 and 9.3.2).
 pub(crate) fn is_bodiless(method: &Method, status: StatusCode) -> bool {
-    *method == Method::HEAD
-        || matches!(
-            status,
-            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
-        )
+    *method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 /// Settles the length of a response whose body is not sent: HEAD tells what GET would give, 204 and 304 tell nothing
 /// wrong.
 pub(crate) fn settle_bodiless(method: &Method, response: &mut Response<Body>) {
     let status = response.status();
-    let exact = response.body().size_hint().exact().filter(|bytes| *bytes > 0);
+    let exact = response
+        .body()
+        .size_hint()
+        .exact()
+        .filter(|bytes| *bytes > 0);
     let headers = response.headers_mut();
     if status == StatusCode::NO_CONTENT {
         headers.remove(CONTENT_LENGTH);
@@ -108,10 +108,20 @@ mod tests {
 
     #[test]
     fn a_length_that_contradicts_the_body_is_taken_out() {
-        for (length, stays) in [("4", true), ("5", false), ("+4", false), ("", false), ("4, 4", false)] {
+        for (length, stays) in [
+            ("4", true),
+            ("5", false),
+            ("+4", false),
+            ("", false),
+            ("4, 4", false),
+        ] {
             let mut response = response(length);
             assert_eq!(sanitise(&mut response), Ok(()));
-            assert_eq!(response.headers().contains_key(CONTENT_LENGTH), stays, "{length}");
+            assert_eq!(
+                response.headers().contains_key(CONTENT_LENGTH),
+                stays,
+                "{length}"
+            );
         }
     }
 

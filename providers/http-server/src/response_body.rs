@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use trellis_provider_sdk::http::empty;
 use trellis_provider_sdk::{Body, BodyError};
 
 use crate::exchange::Exchange;
@@ -20,7 +21,8 @@ pub(crate) struct ResponseBody {
     inner: Body,
     /// The rest of a large frame.
     rest: Bytes,
-    exchange: Exchange,
+    /// Nothing where the exchange ends elsewhere.
+    exchange: Option<Exchange>,
 }
 
 impl ResponseBody {
@@ -31,7 +33,16 @@ impl ResponseBody {
         Self {
             inner,
             rest: Bytes::new(),
-            exchange,
+            exchange: Some(exchange),
+        }
+    }
+
+    /// The body of a head that stands alone.
+    pub(crate) fn none() -> Self {
+        Self {
+            inner: empty(),
+            rest: Bytes::new(),
+            exchange: None,
         }
     }
 
@@ -39,7 +50,9 @@ impl ResponseBody {
         if data.len() > FRAME_BYTES_MAX {
             self.rest = data.split_off(FRAME_BYTES_MAX);
         }
-        self.exchange.bytes += data.len() as u64;
+        if let Some(exchange) = &mut self.exchange {
+            exchange.bytes += data.len() as u64;
+        }
         if self.rest.is_empty() && self.inner.is_end_stream() {
             self.end();
         } else {
@@ -49,7 +62,9 @@ impl ResponseBody {
     }
 
     fn end(&mut self) {
-        self.exchange.complete();
+        if let Some(exchange) = &mut self.exchange {
+            exchange.complete();
+        }
         mark(WaitsFor::Actor);
     }
 }

@@ -121,7 +121,14 @@ mod tests {
 
     #[test]
     fn a_prefix_ends_at_the_border_of_a_segment() {
-        for (path, covered) in [("/api", true), ("/api/", true), ("/api/x", true), ("/apix", false), ("/ap", false), ("/", false)] {
+        for (path, covered) in [
+            ("/api", true),
+            ("/api/", true),
+            ("/api/x", true),
+            ("/apix", false),
+            ("/ap", false),
+            ("/", false),
+        ] {
             assert_eq!(covers("/api", path), covered, "{path}");
         }
         assert!(covers("", "/anything"));

@@ -137,7 +137,14 @@ impl Harness {
         config: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Link {
         let actor = entity(actor);
-        self.link(actor, self.id.clone(), LinkEnd::Target, package, interfaces, config)
+        self.link(
+            actor,
+            self.id.clone(),
+            LinkEnd::Target,
+            package,
+            interfaces,
+            config,
+        )
     }
 
     /// The default link by which the provider calls an actor.
@@ -149,7 +156,14 @@ impl Harness {
         config: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Link {
         let actor = entity(actor);
-        self.link(self.id.clone(), actor, LinkEnd::Source, package, interfaces, config)
+        self.link(
+            self.id.clone(),
+            actor,
+            LinkEnd::Source,
+            package,
+            interfaces,
+            config,
+        )
     }
 
     fn link<'a>(

@@ -137,6 +137,9 @@ mod tests {
         ] {
             assert!(!is_compatible(known, asked), "{asked}");
         }
-        assert!(is_compatible("wasi:logging/logging", "wasi:logging/logging@0.1.0"));
+        assert!(is_compatible(
+            "wasi:logging/logging",
+            "wasi:logging/logging@0.1.0"
+        ));
     }
 }

@@ -47,9 +47,6 @@ pub trait Outbound: Send + Sync + 'static {
     ///
     /// # Errors
     /// A [`Refusal`] where there is no response; an actor's own error status is a response.
-    async fn http(
-        &self,
-        call: OutboundCall,
-        request: HttpRequest,
-    ) -> Result<HttpResponse, Refusal>;
+    async fn http(&self, call: OutboundCall, request: HttpRequest)
+    -> Result<HttpResponse, Refusal>;
 }

@@ -111,7 +111,10 @@ pub trait Provider: Send + Sync + 'static {
     async fn invoke(&self, call: Call) -> Result<Bytes, Refusal> {
         Err(Refusal::new(
             RefusalCode::UnknownOperation,
-            format!("this provider serves no interface, `{}` was called", call.operation),
+            format!(
+                "this provider serves no interface, `{}` was called",
+                call.operation
+            ),
         ))
     }
 

@@ -120,7 +120,10 @@ mod tests {
     use super::*;
 
     fn lease(host: &str, instance: u64) -> Lease {
-        Lease { host: Arc::from(host), instance }
+        Lease {
+            host: Arc::from(host),
+            instance,
+        }
     }
 
     #[test]
@@ -128,8 +131,14 @@ mod tests {
         let table = Resources::new();
         let handle = table.insert(&lease("N1", 1), "value").unwrap();
         assert_eq!(*table.get(&lease("N1", 1), handle).unwrap(), "value");
-        assert_eq!(table.get(&lease("N1", 2), handle).unwrap_err().code, RefusalCode::BadHandle);
-        assert_eq!(table.get(&lease("N2", 1), handle).unwrap_err().code, RefusalCode::BadHandle);
+        assert_eq!(
+            table.get(&lease("N1", 2), handle).unwrap_err().code,
+            RefusalCode::BadHandle
+        );
+        assert_eq!(
+            table.get(&lease("N2", 1), handle).unwrap_err().code,
+            RefusalCode::BadHandle
+        );
     }
 
     #[test]
@@ -150,6 +159,9 @@ mod tests {
         for _ in 0..HANDLES_PER_LEASE_MAX {
             table.insert(&lease("N1", 1), ()).unwrap();
         }
-        assert_eq!(table.insert(&lease("N1", 1), ()).unwrap_err().code, RefusalCode::TooLarge);
+        assert_eq!(
+            table.insert(&lease("N1", 1), ()).unwrap_err().code,
+            RefusalCode::TooLarge
+        );
     }
 }

@@ -149,3 +149,10 @@ pub(crate) fn spawn(
         .process_group(0)
         .spawn()
 }
+
+/// Kills a server that did not start as it should, and waits for it.
+pub(crate) fn kill(child: &mut Child) {
+    // What else can be done about a failure here: nothing, and it can only mean that the server has ended already.
+    let _ = child.kill();
+    let _ = child.wait();
+}

@@ -165,7 +165,8 @@ impl Launch {
     ///
     /// Each variant of [`StartError`]; nothing is left running after any of them.
     pub fn start(&self) -> Result<Running, StartError> {
-        self.start_by(supervisor::spawn).map(Running::new)
+        self.start_by(supervisor::spawn, supervisor::kill)
+            .map(Running::new)
     }
 
     /// Starts the server so that it stays when this process ends: in a process group of its own, out of reach of the
@@ -177,12 +178,14 @@ impl Launch {
     ///
     /// Each variant of [`StartError`]; nothing is left running after any of them.
     pub fn start_detached(&self) -> Result<Detached, StartError> {
-        self.start_by(detached::spawn).map(Detached::new)
+        self.start_by(detached::spawn, detached::kill)
+            .map(Detached::new)
     }
 
     fn start_by(
         &self,
         spawn: impl Fn(&Path, &Path, StoreLock, fs::File) -> io::Result<Child>,
+        kill: impl Fn(&mut Child),
     ) -> Result<Started, StartError> {
         let in_store = |source| StartError::Store {
             store_dir: self.store_dir.clone(),
@@ -211,7 +214,7 @@ impl Launch {
                 store,
             }),
             Err(error) => {
-                supervisor::kill(&mut child);
+                kill(&mut child);
                 Err(error)
             }
         }

@@ -26,8 +26,9 @@ use crate::store::{Store, StoreLock};
 ///
 /// - The server and the watcher are its two children. The watcher holds the pipe and nothing else of ours: not the
 ///   store's lock, which must end with the server.
-/// - SIGTERM is passed on. `wait` returns early when a trapped signal comes, hence the loop, which ends when there is no
-///   such process to signal any more.
+/// - SIGTERM is passed on, and SIGUSR1 as SIGKILL, so that the shell outlives the server and reaps it: the first process
+///   of a container often does not do that for orphans. `wait` returns early when a trapped signal comes, hence the
+///   loop, which ends when there is no such process to signal any more.
 /// - After end-of-file the server has five seconds to end by itself: nobody is left who could be kept waiting, and
 ///   JetStream closes its files in that time.
 const SUPERVISE: &str = r#"
@@ -48,14 +49,19 @@ server=$!
 watcher=$!
 exec 3<&-
 trap 'kill -TERM "$server"' TERM
+trap 'kill -KILL "$server"' USR1
 while :; do
     wait "$server"
     status=$?
     kill -0 "$server" 2>/dev/null || break
 done
 kill -KILL "$watcher" 2>/dev/null
+wait "$watcher" 2>/dev/null
 exit "$status"
 "#;
+
+/// Longest that the shell may take to end after it was told to kill the server.
+const KILLED_WITHIN: Duration = Duration::from_secs(2);
 
 /// How a server that was asked to stop came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,7 +144,7 @@ impl Running {
         }
         // To the shell, which passes it on: it is our child and not yet waited for, so its number can't be another
         // process's by now, which of the server's number only the shell knows.
-        terminate(&self.shell).map_err(failed(pid))?;
+        signal(&self.shell, Signal::TERM).map_err(failed(pid))?;
         let ended = wait_until(&mut self.shell, deadline).map_err(failed(pid))?;
         // Dropping `self` kills whatever is left.
         Ok(match ended {
@@ -185,19 +191,25 @@ pub(crate) fn spawn(
         .spawn()
 }
 
-/// Kills a child with its whole process group, and waits for it.
-pub(crate) fn kill(child: &mut Child) {
-    if matches!(child.try_wait(), Ok(None)) {
-        kill_group(child);
+/// Ends the server at once, and then the shell.
+pub(crate) fn kill(shell: &mut Child) {
+    if let Ok(None) = shell.try_wait() {
+        let asked = signal(shell, Signal::USR1).is_ok();
+        let deadline = Instant::now() + KILLED_WITHIN;
+        match wait_until(shell, deadline) {
+            Ok(Some(status)) if asked && status.code().is_some() => {}
+            // It hangs, or the signal came before it knew what to do with it and ended the shell alone.
+            _ => kill_group(shell),
+        }
     }
     // After a SIGKILL the wait is for the kernel alone.
-    let _ = child.wait();
+    let _ = shell.wait();
 }
 
-fn terminate(child: &Child) -> io::Result<()> {
+fn signal(child: &Child, signal: Signal) -> io::Result<()> {
     let pid = i32::try_from(child.id())
         .ok()
         .and_then(Pid::from_raw)
         .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-    Ok(kill_process(pid, Signal::TERM)?)
+    Ok(kill_process(pid, signal)?)
 }

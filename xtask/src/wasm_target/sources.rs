@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use super::debian;
 use crate::command;
@@ -67,21 +67,21 @@ pub(super) fn find(
     project: &Project,
     compiler: &Compiler,
     refusals: &mut Vec<String>,
-) -> Result<(Sources, String)> {
+) -> Option<(Sources, String)> {
     let scratch = scratch(project);
     match env::var_os(DIRECTORY_VARIABLE).filter(|directory| !directory.is_empty()) {
         Some(directory) => match from_directory(Path::new(&directory), compiler, &scratch) {
-            Ok(sources) => return Ok((sources, Path::new(&directory).display().to_string())),
+            Ok(sources) => return Some((sources, Path::new(&directory).display().to_string())),
             Err(error) => refusals.push(format!("{DIRECTORY_VARIABLE}: {error:#}")),
         },
         None => refusals.push(format!("{DIRECTORY_VARIABLE}: not set")),
     }
     note("asking Debian for the standard library's source");
     match debian::sources(compiler, &scratch) {
-        Ok(sources) => return Ok((sources, "Debian's packages".to_owned())),
+        Ok(sources) => return Some((sources, "Debian's packages".to_owned())),
         Err(error) => refusals.push(format!("Debian: {error:#}")),
     }
-    bail!("no source of it worked");
+    None
 }
 
 fn from_directory(directory: &Path, compiler: &Compiler, scratch: &Path) -> Result<Sources> {

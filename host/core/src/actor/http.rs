@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::sync::oneshot;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::DropGuard;
 use trellis_protocol::{Refusal, RefusalCode};
 use trellis_provider_sdk::{Body, BodyError, HttpRequest, HttpResponse};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;

@@ -57,7 +57,5 @@ fn merged(
         .state()
         .view()
         .merged_config(&caller.actor.config())
-        .map_err(|missing| {
-            ConfigError::Upstream(format!("the configuration `{missing}` does not exist"))
-        })
+        .map_err(|missing| ConfigError::Upstream(missing.to_string()))
 }

@@ -62,11 +62,11 @@ fn wanted(
     view: &StateView,
     id: &EntityId,
 ) -> HashMap<(LinkKey, End), Result<Link, LinkError>> {
-    let as_source = view.links_from(id).into_iter().map(|link| (link, End::Source));
-    let as_target = view.links_to(id).into_iter().map(|link| (link, End::Target));
+    let as_source = view.links_from(id).iter().map(|link| (link, End::Source));
+    let as_target = view.links_to(id).iter().map(|link| (link, End::Target));
     as_source
         .chain(as_target)
-        .map(|(link, end)| ((link.key(), end), resolve(view, &link, end)))
+        .map(|(link, end)| ((link.key(), end), resolve(view, link, end)))
         .collect()
 }
 
@@ -78,7 +78,7 @@ fn resolve(view: &StateView, link: &StateLink, end: End) -> Result<Link, LinkErr
     let config = view
         .merged_config(names)
         .map_err(|missing| LinkError::Config {
-            key: missing.to_string(),
+            key: missing.name,
             reason: "this named configuration does not exist".into(),
         })?;
     Ok(Link {

@@ -98,7 +98,9 @@ impl fmt::Debug for LatticeOptions {
 
 /// A text is not the URL of a NATS server.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("cannot read a NATS server's URL: {reason}; write it `nats://host:port` or `tls://host:port`")]
+#[error(
+    "cannot read a NATS server's URL: {reason}; write it `nats://host:port` or `tls://host:port`"
+)]
 pub struct UrlError {
     reason: String,
 }
@@ -110,7 +112,9 @@ pub struct ServerUrl(ServerAddr);
 impl ServerUrl {
     /// The usual port on this machine.
     pub fn local() -> Self {
-        "nats://127.0.0.1:4222".parse().expect("a literal of the right form")
+        "nats://127.0.0.1:4222"
+            .parse()
+            .expect("a literal of the right form")
     }
 
     /// Reads a list with commas between, as environment variables hold it.
@@ -118,7 +122,11 @@ impl ServerUrl {
     /// # Errors
     /// [`UrlError`] for the first that is none.
     pub fn parse_list(text: &str) -> Result<Vec<Self>, UrlError> {
-        text.split(',').map(str::trim).filter(|url| !url.is_empty()).map(str::parse).collect()
+        text.split(',')
+            .map(str::trim)
+            .filter(|url| !url.is_empty())
+            .map(str::parse)
+            .collect()
     }
 
     pub(super) fn address(&self) -> &ServerAddr {
@@ -130,10 +138,13 @@ impl FromStr for ServerUrl {
     type Err = UrlError;
 
     fn from_str(text: &str) -> Result<Self, UrlError> {
-        let address: ServerAddr =
-            text.parse().map_err(|error: std::io::Error| UrlError { reason: error.to_string() })?;
+        let address: ServerAddr = text.parse().map_err(|error: std::io::Error| UrlError {
+            reason: error.to_string(),
+        })?;
         if address.host().is_empty() {
-            return Err(UrlError { reason: "it names no host".to_owned() });
+            return Err(UrlError {
+                reason: "it names no host".to_owned(),
+            });
         }
         Ok(Self(address))
     }
@@ -160,7 +171,10 @@ mod tests {
     #[test]
     fn a_url_never_shows_its_password() {
         let url: ServerUrl = "nats://user:hunter2@example.org:4333".parse().unwrap();
-        assert_eq!(format!("{url} {url:?}"), "nats://example.org:4333 nats://example.org:4333");
+        assert_eq!(
+            format!("{url} {url:?}"),
+            "nats://example.org:4333 nats://example.org:4333"
+        );
         let options = LatticeOptions {
             urls: vec![url],
             nkey_seed: Some(Zeroizing::new("SUHUNTER2".to_owned())),

@@ -13,12 +13,18 @@ pub(crate) struct Throttle {
 impl Throttle {
     /// Permits the first time, and again each time the interval has passed since the last permission.
     pub(crate) fn new(interval: Duration) -> Self {
-        Self { interval, last: Mutex::new(None) }
+        Self {
+            interval,
+            last: Mutex::new(None),
+        }
     }
 
     /// Whether now is one of those times.
     pub(crate) fn permits(&self) -> bool {
-        let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut last = self
+            .last
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         if last.is_some_and(|last| last.elapsed() < self.interval) {
             return false;
         }

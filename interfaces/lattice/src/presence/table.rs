@@ -10,11 +10,11 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use trellis_claims::UnixTime;
+use trellis_claims::{UnixTime, Validity};
 use trellis_protocol::presence::{BEATS_MISSED_GONE, BEATS_MISSED_SUSPECT, Beat, State};
 
 use super::{CANDIDATES_MAX, HOSTS_MAX, Rejection};
-use crate::routes::LostReason;
+use crate::routes::{LostReason, Seen};
 
 /// How many departed hosts are remembered.
 const GRAVES_MAX: usize = 4 * HOSTS_MAX;
@@ -34,12 +34,13 @@ struct Heard {
     number: u64,
     at: Instant,
     interval: Duration,
+    seen: Seen,
     roster_announced: u64,
     roster_held: Option<u64>,
-    certificate_ends: Option<UnixTime>,
+    certificate: Option<Validity>,
     pulling: bool,
     not_before: Option<Instant>,
-    refused_roster: Option<u64>,
+    refused: bool,
     suspect: bool,
 }
 
@@ -111,8 +112,9 @@ impl Table {
         heard.number = beat.number;
         heard.at = now;
         heard.interval = beat.interval();
+        heard.seen = Seen::of(beat);
         heard.suspect = false;
-        if heard.roster_announced != beat.roster_version {
+        if heard.roster_announced < beat.roster_version {
             heard.roster_announced = beat.roster_version;
             heard.not_before = None;
         }
@@ -126,7 +128,7 @@ impl Table {
     /// [`Self::retry`].
     pub(super) fn pull(&mut self, host: &str, now: Instant) -> Option<Pull> {
         let heard = self.heard.get_mut(host)?;
-        let wanted = heard.roster_held != Some(heard.roster_announced);
+        let wanted = heard.roster_held.is_none_or(|held| held < heard.roster_announced);
         let due = heard.not_before.is_none_or(|not_before| now >= not_before);
         if !wanted || !due || heard.pulling {
             return None;
@@ -140,23 +142,23 @@ impl Table {
     }
 
     /// A roster with a valid certificate has come. `false`: it is no longer wanted.
-    pub(super) fn admit(&mut self, pull: &Pull, version: u64, ends: UnixTime) -> bool {
+    pub(super) fn admit(&mut self, pull: &Pull, version: u64, certificate: Validity) -> bool {
         let Some(heard) = self.pulled(pull) else { return false };
         heard.roster_held = Some(version);
         // The host may be ahead of its own beat; that beat will come.
         heard.roster_announced = heard.roster_announced.max(version);
-        heard.certificate_ends = Some(ends);
-        heard.refused_roster = None;
+        heard.certificate = Some(certificate);
+        heard.refused = false;
         true
     }
 
     /// A roster has come that is not believed. Gives back whether to warn, and the loss where the host was admitted.
     pub(super) fn refuse(&mut self, pull: &Pull, now: Instant) -> (bool, Option<Change>) {
         let Some(heard) = self.pulled(pull) else { return (false, None) };
-        let first = heard.refused_roster.is_none();
-        heard.refused_roster = Some(pull.version);
+        let first = !heard.refused;
+        heard.refused = true;
         heard.not_before = Some(now + REFUSED_PAUSE);
-        heard.certificate_ends = None;
+        heard.certificate = None;
         let lost = heard.roster_held.take().map(|_| Change::Lost {
             host: pull.host.clone(),
             reason: LostReason::Certificate,
@@ -169,6 +171,11 @@ impl Table {
         if let Some(heard) = self.pulled(pull) {
             heard.not_before = Some(now + RETRY_PAUSE);
         }
+    }
+
+    /// What a host's last beat said.
+    pub(super) fn seen(&self, host: &str) -> Seen {
+        self.heard.get(host).map(|heard| heard.seen).unwrap_or_default()
     }
 
     /// Looks for those whose beats are missing and whose certificates have ended.
@@ -186,7 +193,7 @@ impl Table {
         let mut gone = Vec::new();
         for (host, heard) in &mut self.heard {
             let silence = now.duration_since(heard.at);
-            if heard.certificate_ends.is_some_and(|ends| clock >= ends) {
+            if heard.certificate.is_some_and(|valid| valid.check(clock).is_err()) {
                 gone.push((host.clone(), LostReason::Certificate));
             } else if silence >= missed(heard.interval, BEATS_MISSED_GONE) {
                 gone.push((host.clone(), LostReason::Silent));
@@ -257,12 +264,13 @@ impl Heard {
             number: beat.number,
             at: now,
             interval: beat.interval(),
+            seen: Seen::of(beat),
             roster_announced: beat.roster_version,
             roster_held: None,
-            certificate_ends: None,
+            certificate: None,
             pulling: false,
             not_before: None,
-            refused_roster: None,
+            refused: false,
             suspect: false,
         }
     }

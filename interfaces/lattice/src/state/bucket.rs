@@ -80,7 +80,9 @@ impl fmt::Display for Bucket {
 #[non_exhaustive]
 pub enum OpenError {
     /// JetStream refused.
-    #[error("cannot open the bucket `{bucket}`: {reason}; check that this identity may use JetStream and that its limits leave room for a bucket")]
+    #[error(
+        "cannot open the bucket `{bucket}`: {reason}; check that this identity may use JetStream and that its limits leave room for a bucket"
+    )]
     Refused {
         /// The bucket's name.
         bucket: String,
@@ -107,7 +109,10 @@ pub(super) async fn open(context: &Context, name: &str) -> Result<Store, OpenErr
             match attempt(context, name).await {
                 Ok(store) => return Ok(store),
                 Err(Attempt::Final(reason)) => {
-                    return Err(OpenError::Refused { bucket: name.to_owned(), reason });
+                    return Err(OpenError::Refused {
+                        bucket: name.to_owned(),
+                        reason,
+                    });
                 }
                 Err(Attempt::Again(why)) => reason = why,
             }
@@ -116,7 +121,11 @@ pub(super) async fn open(context: &Context, name: &str) -> Result<Store, OpenErr
     };
     match timeout(OPEN_TIMEOUT, opening).await {
         Ok(result) => result,
-        Err(_) => Err(OpenError::TimedOut { bucket: name.to_owned(), after: OPEN_TIMEOUT, reason }),
+        Err(_) => Err(OpenError::TimedOut {
+            bucket: name.to_owned(),
+            after: OPEN_TIMEOUT,
+            reason,
+        }),
     }
 }
 
@@ -153,7 +162,10 @@ async fn attempt(context: &Context, name: &str) -> Result<Store, Attempt> {
     config.num_replicas = 1;
     match context.create_key_value(config).await {
         Ok(store) => {
-            tracing::warn!(bucket = name, "the bucket has one replica: the cluster has no room for three");
+            tracing::warn!(
+                bucket = name,
+                "the bucket has one replica: the cluster has no room for three"
+            );
             Ok(store)
         }
         Err(error) => Err(classify(&error, &missing)),
@@ -214,18 +226,28 @@ pub(super) async fn read(store: &Store, key: &str) -> Result<Read, WriteError> {
                 .get("KV-Operation")
                 .is_some_and(|operation| matches!(operation.as_str(), "DEL" | "PURGE"));
             let value = (!deleted).then_some(message.payload);
-            Ok(Read { value, revision: message.sequence })
+            Ok(Read {
+                value,
+                revision: message.sequence,
+            })
         }
-        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
-            Ok(Read { value: None, revision: 0 })
-        }
-        Err(error) => Err(WriteError::Unavailable { key: key.to_owned(), reason: chain(&error) }),
+        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(Read {
+            value: None,
+            revision: 0,
+        }),
+        Err(error) => Err(WriteError::Unavailable {
+            key: key.to_owned(),
+            reason: chain(&error),
+        }),
     }
 }
 
 /// The sequence of the last message that a bucket still holds; 0 where it holds none.
 pub(super) async fn last_held(stream: &stream::Stream, prefix: &str) -> Result<u64, String> {
-    match stream.get_last_raw_message_by_subject(&format!("{prefix}>")).await {
+    match stream
+        .get_last_raw_message_by_subject(&format!("{prefix}>"))
+        .await
+    {
         Ok(message) => Ok(message.sequence),
         Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(0),
         Err(error) => Err(chain(&error)),
@@ -258,18 +280,25 @@ where
                 Edit::Delete if current.value.is_none() => return Ok(current.revision),
                 // The client does not tell the marker's revision. Marking is followed by a read, and whatever that
                 // finds is at least as new.
-                Edit::Delete => match store.delete_expect_revision(key, Some(current.revision)).await {
+                Edit::Delete => match store
+                    .delete_expect_revision(key, Some(current.revision))
+                    .await
+                {
                     Ok(()) => return Ok(read(store, key).await?.revision),
                     Err(error) => Err(error),
                 },
             };
             match written {
                 Ok(revision) => return Ok(revision),
-                Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => unavailable = None,
+                Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => {
+                    unavailable = None
+                }
                 // It may have been written all the same: the next read tells.
                 Err(error) => {
-                    unavailable =
-                        Some(WriteError::Unavailable { key: key.to_owned(), reason: chain(&error) });
+                    unavailable = Some(WriteError::Unavailable {
+                        key: key.to_owned(),
+                        reason: chain(&error),
+                    });
                 }
             }
         }
@@ -280,6 +309,9 @@ where
     };
     match timeout(WRITE_TIMEOUT, writing).await {
         Ok(result) => result,
-        Err(_) => Err(WriteError::TimedOut { key: key.to_owned(), after: WRITE_TIMEOUT }),
+        Err(_) => Err(WriteError::TimedOut {
+            key: key.to_owned(),
+            after: WRITE_TIMEOUT,
+        }),
     }
 }

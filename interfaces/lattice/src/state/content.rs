@@ -85,12 +85,13 @@ impl<C: Content> Bounded<C> {
             self.content.apply(key, None)?;
             return Err(Skip::Limit(limit));
         }
-        let applied = self.content.apply(key, Some(value))?;
-        if applied != Applied::Foreign {
+        let applied = self.content.apply(key, Some(value));
+        // A skipped entry counts too: part of it may have been kept.
+        if applied != Ok(Applied::Foreign) {
             self.sizes.insert(key.into(), size);
             self.bytes += size;
         }
-        Ok(applied)
+        applied
     }
 }
 
@@ -101,7 +102,11 @@ fn replace<K: Ord, V: PartialEq>(map: &mut BTreeMap<K, V>, key: K, value: Option
         Some(value) => map.insert(key, value),
         None => map.remove(&key),
     };
-    if same { Applied::Same } else { Applied::Changed }
+    if same {
+        Applied::Same
+    } else {
+        Applied::Changed
+    }
 }
 
 /// Reads what a key should hold; on failure its former value is removed first.
@@ -123,12 +128,16 @@ fn read<T, K: Ord, V: PartialEq>(
 fn json<'a, T: Deserialize<'a>>(value: &'a [u8]) -> Result<T, String> {
     // The place of a fault is told, its text is not: it could be a password.
     serde_json::from_slice(value).map_err(|error| {
-        format!("no such JSON (line {}, column {})", error.line(), error.column())
+        format!(
+            "no such JSON (line {}, column {})",
+            error.line(),
+            error.column()
+        )
     })
 }
 
 /// The links of a source, and where it was last started from.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Source {
     pub(super) url: String,
     pub(super) links: Vec<Arc<Link>>,
@@ -136,7 +145,7 @@ pub(super) struct Source {
 }
 
 /// `LATTICEDATA_…`.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct LatticeData {
     pub(super) sources: BTreeMap<EntityId, Arc<Source>>,
     pub(super) claims: BTreeMap<Box<str>, Arc<PublicClaims>>,
@@ -188,7 +197,10 @@ impl LatticeData {
                 return Err(Skip::Malformed(reason));
             }
         };
-        let mut source = Source { url: stored.url, ..Source::default() };
+        let mut source = Source {
+            url: stored.url,
+            ..Source::default()
+        };
         let mut skipped = None;
         for link in stored.links {
             if source.links.len() == LINKS_PER_SOURCE_MAX {
@@ -204,21 +216,38 @@ impl LatticeData {
         skipped.map_or(Ok(applied), Err)
     }
 
-    /// Every link by its target.
-    pub(super) fn targets(&self) -> HashMap<EntityId, Vec<Arc<Link>>> {
-        let mut targets: HashMap<EntityId, Vec<Arc<Link>>> = HashMap::new();
-        for link in self.sources.values().flat_map(|source| &source.links) {
-            targets.entry(link.target.clone()).or_default().push(Arc::clone(link));
+    /// The links once more, for look-ups.
+    pub(super) fn index(&self) -> LinkIndex {
+        let mut index = LinkIndex::default();
+        for (id, source) in &self.sources {
+            index.sources.insert(id.clone(), Arc::clone(source));
+            for link in &source.links {
+                index
+                    .targets
+                    .entry(link.target.clone())
+                    .or_default()
+                    .push(Arc::clone(link));
+            }
         }
-        targets
+        index
     }
+}
+
+/// Links by both ends, hashed: every call looks one up.
+#[derive(Debug, Default)]
+pub(super) struct LinkIndex {
+    pub(super) sources: HashMap<EntityId, Arc<Source>>,
+    pub(super) targets: HashMap<EntityId, Vec<Arc<Link>>>,
 }
 
 impl Source {
     /// Adds a link. Where a bucket holds two for one interface the first one counts, as look-ups go in order.
     fn add(&mut self, link: Link) {
         let link = Arc::new(link);
-        self.by_name.entry(link.name.clone()).or_default().push(Arc::clone(&link));
+        self.by_name
+            .entry(link.name.clone())
+            .or_default()
+            .push(Arc::clone(&link));
         self.links.push(link);
     }
 }
@@ -234,7 +263,7 @@ pub(super) fn read_link(source: &EntityId, value: serde_json::Value) -> Result<L
 }
 
 /// `CONFIGDATA_…`.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct ConfigData {
     pub(super) configs: BTreeMap<Box<str>, Arc<Map>>,
 }
@@ -250,14 +279,19 @@ impl Content for ConfigData {
         };
         let config = check_config_name(key).and_then(|()| json::<Configuration>(value));
         let config = config.and_then(|config| {
-            config.check().map(|()| config).map_err(|error| error.to_string())
+            config
+                .check()
+                .map(|()| config)
+                .map_err(|error| error.to_string())
         });
-        read(&mut self.configs, key.into(), config, |config| Arc::new(config.0))
+        read(&mut self.configs, key.into(), config, |config| {
+            Arc::new(config.0)
+        })
     }
 }
 
 /// Who holds an id. The value of a `TOKEN_…` key.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Holder {
     /// The subject key that took the id first.
     pub(super) subject: String,
@@ -275,7 +309,11 @@ impl Holder {
         {
             return Err("its subject is no key".to_owned());
         }
-        if self.token.as_ref().is_some_and(|token| token.len() > TOKEN_BYTES_MAX) {
+        if self
+            .token
+            .as_ref()
+            .is_some_and(|token| token.len() > TOKEN_BYTES_MAX)
+        {
             return Err(format!("its token has more than {TOKEN_BYTES_MAX} bytes"));
         }
         Ok(())
@@ -283,7 +321,7 @@ impl Holder {
 }
 
 /// `TRELLIS_…`.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct TrellisData {
     pub(super) holders: BTreeMap<EntityId, Arc<Holder>>,
 }

@@ -3,7 +3,7 @@
 //! A decision takes one view and asks it everything, so that its answers belong together. Nothing in it is proof: links
 //! are believed as far as the host finds them inside the claims, and tokens once the host has verified them (D1).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use trellis_claims::InterfaceName;
@@ -11,7 +11,7 @@ use trellis_protocol::control::{Map, PublicClaims};
 use trellis_protocol::{EntityId, Link, LinkName};
 
 use super::bucket::Bucket;
-use super::content::{ConfigData, LatticeData, TrellisData};
+use super::content::{ConfigData, LatticeData, LinkIndex, TrellisData};
 
 /// A snapshot. See [`LatticeState::view`](super::LatticeState::view).
 #[derive(Debug, Clone, Default)]
@@ -19,7 +19,7 @@ pub struct StateView {
     pub(super) generation: u64,
     pub(super) applied: [u64; 3],
     pub(super) lattice: Arc<LatticeData>,
-    pub(super) targets: Arc<HashMap<EntityId, Vec<Arc<Link>>>>,
+    pub(super) index: Arc<LinkIndex>,
     pub(super) config: Arc<ConfigData>,
     pub(super) trellis: Arc<TrellisData>,
 }
@@ -36,7 +36,9 @@ impl StateView {
     /// certainly lacks something; whoever has the larger one may still lack something of one bucket, and then decides
     /// without waiting. That is safe, because the number can only delay a refusal and never grants.
     pub fn sequence(&self) -> u64 {
-        self.applied.iter().fold(0, |sum, applied| sum.saturating_add(*applied))
+        self.applied
+            .iter()
+            .fold(0, |sum, applied| sum.saturating_add(*applied))
     }
 
     /// The last revision of a bucket that is in this view.
@@ -46,17 +48,23 @@ impl StateView {
 
     /// Every link, ordered by source.
     pub fn links(&self) -> impl Iterator<Item = &Arc<Link>> {
-        self.lattice.sources.values().flat_map(|source| source.links.iter())
+        self.lattice
+            .sources
+            .values()
+            .flat_map(|source| source.links.iter())
     }
 
     /// The links of a source.
     pub fn links_from(&self, source: &EntityId) -> &[Arc<Link>] {
-        self.lattice.sources.get(source).map_or(&[], |source| &source.links)
+        self.index
+            .sources
+            .get(source)
+            .map_or(&[], |source| &source.links)
     }
 
     /// The links to a target.
     pub fn links_to(&self, target: &EntityId) -> &[Arc<Link>] {
-        self.targets.get(target).map_or(&[], Vec::as_slice)
+        self.index.targets.get(target).map_or(&[], Vec::as_slice)
     }
 
     /// The link by which a source calls an interface under a name, whatever the interface's version.
@@ -68,13 +76,13 @@ impl StateView {
         name: &LinkName,
         interface: &InterfaceName,
     ) -> Option<&Arc<Link>> {
-        let named = self.lattice.sources.get(source)?.by_name.get(name)?;
+        let named = self.index.sources.get(source)?.by_name.get(name)?;
         named.iter().find(|link| link.covers(interface))
     }
 
     /// The reference that a component's or provider's id was last started with.
     pub fn component_url(&self, id: &EntityId) -> Option<&str> {
-        let url = self.lattice.sources.get(id)?.url.as_str();
+        let url = self.index.sources.get(id)?.url.as_str();
         (!url.is_empty()).then_some(url)
     }
 
@@ -92,11 +100,20 @@ impl StateView {
     ///
     /// # Errors
     /// The first name that there is no configuration of.
-    pub fn merged_config(&self, names: &[String]) -> Result<BTreeMap<String, String>, MissingConfig> {
+    pub fn merged_config(
+        &self,
+        names: &[String],
+    ) -> Result<BTreeMap<String, String>, MissingConfig> {
         let mut merged = BTreeMap::new();
         for name in names {
-            let config = self.config(name).ok_or_else(|| MissingConfig { name: name.clone() })?;
-            merged.extend(config.iter().map(|(key, value)| (key.clone(), value.clone())));
+            let config = self
+                .config(name)
+                .ok_or_else(|| MissingConfig { name: name.clone() })?;
+            merged.extend(
+                config
+                    .iter()
+                    .map(|(key, value)| (key.clone(), value.clone())),
+            );
         }
         Ok(merged)
     }
@@ -108,12 +125,18 @@ impl StateView {
 
     /// The subject key that holds an id, by the bucket's word.
     pub fn holder(&self, id: &EntityId) -> Option<&str> {
-        self.trellis.holders.get(id).map(|holder| holder.subject.as_str())
+        self.trellis
+            .holders
+            .get(id)
+            .map(|holder| holder.subject.as_str())
     }
 
     /// Every id that is held, ordered, with its subject key.
     pub fn holders(&self) -> impl Iterator<Item = (&EntityId, &str)> {
-        self.trellis.holders.iter().map(|(id, holder)| (id, holder.subject.as_str()))
+        self.trellis
+            .holders
+            .iter()
+            .map(|(id, holder)| (id, holder.subject.as_str()))
     }
 
     /// The public claims of everything signed, ordered by subject.

@@ -45,8 +45,8 @@ pub struct ScaleComponent {
     pub component_ref: String,
     /// The id it has in the lattice.
     pub component_id: EntityId,
-    /// Invocations that may run at once on this host. 0 stops it.
-    #[serde(default, alias = "max_instances")]
+    /// Invocations that may run at once on this host. 0 stops it, so a command that leaves it out is refused.
+    #[serde(alias = "max_instances")]
     pub count: u32,
     /// Echoed word for word in events and inventories; application managers know their own by them.
     #[serde(default, skip_serializing_if = "Option::is_none")]

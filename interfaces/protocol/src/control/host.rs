@@ -79,6 +79,11 @@ pub struct StopHost {
 }
 
 impl StopHost {
+    /// Whether a host is the one that is meant. Some clients write an empty id where they mean the host they ask.
+    pub fn is_for(&self, host: &str) -> bool {
+        self.host_id.as_deref().is_none_or(|id| id.is_empty() || id == host)
+    }
+
     /// The time for work in flight, where one was asked for.
     pub fn within(&self) -> Option<Duration> {
         self.timeout.map(Duration::from_millis)
@@ -107,7 +112,10 @@ pub struct PutLabel {
 impl Request for PutLabel {
     fn check(&self) -> Result<(), ControlError> {
         check_label_key(&self.key)?;
-        check_map("value", &Map::from([(self.key.clone(), self.value.clone())]))
+        check_map(
+            "value",
+            &Map::from([(self.key.clone(), self.value.clone())]),
+        )
     }
 }
 

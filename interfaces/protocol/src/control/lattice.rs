@@ -35,7 +35,10 @@ pub type DeleteLink = LinkKey;
 
 impl Request for LinkKey {
     fn check(&self) -> Result<(), ControlError> {
-        for (field, part) in [("wit_namespace", &self.wit_namespace), ("wit_package", &self.wit_package)] {
+        for (field, part) in [
+            ("wit_namespace", &self.wit_namespace),
+            ("wit_package", &self.wit_package),
+        ] {
             if part.is_empty() || part.len() > crate::limits::INTERFACE_BYTES_MAX {
                 return Err(ControlError::invalid(field, "is empty or too long"));
             }
@@ -65,7 +68,11 @@ impl Request for Configuration {
             );
             return Err(ControlError::invalid("configuration", reason));
         }
-        match self.0.keys().find(|key| key.is_empty() || key.len() > super::MAP_KEY_BYTES_MAX) {
+        match self
+            .0
+            .keys()
+            .find(|key| key.is_empty() || key.len() > super::MAP_KEY_BYTES_MAX)
+        {
             Some(key) => {
                 let reason = format!(
                     "has a key of {} bytes, 1 to {} are accepted",
@@ -91,7 +98,9 @@ pub fn check_config_name(name: &str) -> Result<(), String> {
         ));
     }
     if name.starts_with('.') || name.ends_with('.') || name.contains("..") {
-        return Err(format!("holds the configuration name `{name}`, which has an empty part"));
+        return Err(format!(
+            "holds the configuration name `{name}`, which has an empty part"
+        ));
     }
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '=' | '.' | '/');
     match name.chars().find(|c| !legal(*c)) {
@@ -123,7 +132,11 @@ pub struct PublicClaims {
     #[serde(alias = "sub")]
     pub subject: String,
     /// An actor's tags; a provider has none, not even an empty list. Some writers join them with commas.
-    #[serde(default, deserialize_with = "tags", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "tags",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub tags: Option<Vec<String>>,
     /// The version for people.
     #[serde(default)]
@@ -149,7 +162,10 @@ impl PublicClaims {
         match &self.tags {
             Some(tags) => {
                 map.insert("tags".to_owned(), tags.join(","));
-                map.insert("call_alias".to_owned(), self.call_alias.clone().unwrap_or_default());
+                map.insert(
+                    "call_alias".to_owned(),
+                    self.call_alias.clone().unwrap_or_default(),
+                );
             }
             None => {
                 if let Some(schema) = &self.config_schema {
@@ -168,14 +184,16 @@ fn tags<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>
         List(Vec<String>),
         Joined(String),
     }
-    Ok(Option::<Tags>::deserialize(deserializer)?.map(|tags| match tags {
-        Tags::List(list) => list,
-        Tags::Joined(text) => text
-            .split(',')
-            .filter(|tag| !tag.is_empty())
-            .map(str::to_owned)
-            .collect(),
-    }))
+    Ok(
+        Option::<Tags>::deserialize(deserializer)?.map(|tags| match tags {
+            Tags::List(list) => list,
+            Tags::Joined(text) => text
+                .split(',')
+                .filter(|tag| !tag.is_empty())
+                .map(str::to_owned)
+                .collect(),
+        }),
+    )
 }
 
 /// How to log in to one registry.
@@ -219,8 +237,10 @@ pub struct RegistryCredentials(pub BTreeMap<String, RegistryCredential>);
 impl Request for RegistryCredentials {
     fn check(&self) -> Result<(), ControlError> {
         if self.0.len() > REGISTRIES_MAX {
-            let reason =
-                format!("has {} entries, at most {REGISTRIES_MAX} are accepted", self.0.len());
+            let reason = format!(
+                "has {} entries, at most {REGISTRIES_MAX} are accepted",
+                self.0.len()
+            );
             return Err(ControlError::invalid("registries", reason));
         }
         Ok(())

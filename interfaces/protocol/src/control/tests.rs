@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::call::Base64;
 use super::*;
 use crate::id::EntityId;
+use crate::limits::HTTP_FIELDS_MAX;
 use crate::link::Link;
 
 fn body(value: &Value) -> Vec<u8> {
@@ -20,7 +21,10 @@ fn id(text: &str) -> EntityId {
 }
 
 fn map(entries: &[(&str, &str)]) -> Map {
-    entries.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    entries
+        .iter()
+        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+        .collect()
 }
 
 #[test]
@@ -103,7 +107,10 @@ fn an_inventory_has_the_keys_of_the_interface() {
         "providers": [{"id": "http", "image_ref": "http-server", "revision": 0}]
     });
     assert_eq!(wire(&inventory), expected);
-    assert_eq!(serde_json::from_value::<HostInventory>(expected).unwrap(), inventory);
+    assert_eq!(
+        serde_json::from_value::<HostInventory>(expected).unwrap(),
+        inventory
+    );
 }
 
 #[test]
@@ -150,7 +157,10 @@ fn commands_have_the_keys_of_the_interface() {
         wire(&start),
         json!({"provider_id": "p", "provider_ref": "http-server", "host_id": "N", "config": ["a.b"]})
     );
-    let stop = StopProvider { host_id: "N".into(), provider_id: id("p") };
+    let stop = StopProvider {
+        host_id: "N".into(),
+        provider_id: id("p"),
+    };
     assert_eq!(wire(&stop), json!({"host_id": "N", "provider_id": "p"}));
 }
 
@@ -186,6 +196,9 @@ fn stopping_a_host_takes_an_empty_body() {
     assert_eq!(parse::<StopHost>(b"").unwrap(), StopHost::default());
     let stop: StopHost = parse(br#"{"host_id":"N","timeout":1500}"#).unwrap();
     assert_eq!(stop.within(), Some(std::time::Duration::from_millis(1500)));
+    assert!(stop.is_for("N") && !stop.is_for("M"));
+    assert!(StopHost::default().is_for("M"));
+    assert!(parse::<StopHost>(br#"{"host_id":""}"#).unwrap().is_for("M"));
     assert_eq!(
         parse::<ScaleComponent>(b"").unwrap_err().to_string(),
         "cannot read the body: it is empty"
@@ -195,8 +208,14 @@ fn stopping_a_host_takes_an_empty_body() {
 #[test]
 fn a_label_of_the_hosts_own_is_refused_in_any_case() {
     for key in ["hostcore.os", "HostCore.Arch", "HOSTCORE."] {
-        assert!(parse::<PutLabel>(&body(&json!({"key": key, "value": "v"}))).is_err(), "{key}");
-        assert!(parse::<DeleteLabel>(&body(&json!({"key": key}))).is_err(), "{key}");
+        assert!(
+            parse::<PutLabel>(&body(&json!({"key": key, "value": "v"}))).is_err(),
+            "{key}"
+        );
+        assert!(
+            parse::<DeleteLabel>(&body(&json!({"key": key}))).is_err(),
+            "{key}"
+        );
     }
     assert!(parse::<PutLabel>(&body(&json!({"key": "hostcoreß", "value": ""}))).is_ok());
     assert!(parse::<PutLabel>(&body(&json!({"key": "zone", "value": "a"}))).is_ok());
@@ -232,7 +251,17 @@ fn configuration_names_are_keys_of_a_bucket() {
     for good in ["a", "a.b-c_d", "SECRET_x", "a/b=c"] {
         assert!(lattice::check_config_name(good).is_ok(), "{good}");
     }
-    for bad in ["", ".a", "a.", "a..b", "a*", ">", "a b", "ä", &"a".repeat(257)] {
+    for bad in [
+        "",
+        ".a",
+        "a.",
+        "a..b",
+        "a*",
+        ">",
+        "a b",
+        "ä",
+        &"a".repeat(257),
+    ] {
         assert!(lattice::check_config_name(bad).is_err(), "{bad}");
     }
 }
@@ -253,8 +282,16 @@ fn public_claims_are_read_in_both_spellings_and_listed_as_a_map_of_strings() {
     assert_eq!(
         long.to_map(),
         map(&[
-            ("call_alias", ""), ("iss", "A"), ("issuer", "A"), ("name", "n"), ("rev", "1"),
-            ("revision", "1"), ("sub", "M"), ("subject", "M"), ("tags", "a,b"), ("version", "v")
+            ("call_alias", ""),
+            ("iss", "A"),
+            ("issuer", "A"),
+            ("name", "n"),
+            ("rev", "1"),
+            ("revision", "1"),
+            ("sub", "M"),
+            ("subject", "M"),
+            ("tags", "a,b"),
+            ("version", "v")
         ])
     );
 }
@@ -269,8 +306,15 @@ fn a_providers_public_claims_have_no_tags() {
     assert_eq!(
         claims.to_map(),
         map(&[
-            ("config_schema", "{}"), ("iss", "A"), ("issuer", "A"), ("name", "n"), ("rev", "1"),
-            ("revision", "1"), ("sub", "V"), ("subject", "V"), ("version", "v")
+            ("config_schema", "{}"),
+            ("iss", "A"),
+            ("issuer", "A"),
+            ("name", "n"),
+            ("rev", "1"),
+            ("revision", "1"),
+            ("sub", "V"),
+            ("subject", "V"),
+            ("version", "v")
         ])
     );
 }
@@ -301,7 +345,10 @@ fn a_call_and_its_reply_have_the_documented_form() {
         r#"{"success":true,"message":"","response":{"http":{"status":200,"headers":[["content-type","text/plain"]],"body":"aGk="}}}"#
     );
     let reply = CallReply::Result(json!("k3j9x2"));
-    assert_eq!(serde_json::to_string(&reply).unwrap(), r#"{"result":"k3j9x2"}"#);
+    assert_eq!(
+        serde_json::to_string(&reply).unwrap(),
+        r#"{"result":"k3j9x2"}"#
+    );
 }
 
 #[test]
@@ -317,8 +364,6 @@ fn a_call_that_is_no_http_request_is_refused() {
     }
 }
 
-use crate::limits::HTTP_FIELDS_MAX;
-
 #[test]
 fn the_largest_body_is_read_and_one_byte_more_is_refused() {
     let mut text = br#"{"host_id":"N"}"#.to_vec();
@@ -327,17 +372,22 @@ fn the_largest_body_is_read_and_one_byte_more_is_refused() {
     text.push(b' ');
     assert_eq!(
         parse::<StopHost>(&text),
-        Err(ControlError::TooLarge { bytes: REQUEST_BYTES_MAX + 1, limit: REQUEST_BYTES_MAX })
+        Err(ControlError::TooLarge {
+            bytes: REQUEST_BYTES_MAX + 1,
+            limit: REQUEST_BYTES_MAX
+        })
     );
 }
 
 #[test]
 fn a_map_and_a_list_at_their_limits_are_accepted_and_one_more_is_refused() {
     let scale = |annotations: usize, config: usize| {
-        let annotations: Map = (0..annotations).map(|n| (n.to_string(), String::new())).collect();
+        let annotations: Map = (0..annotations)
+            .map(|n| (n.to_string(), String::new()))
+            .collect();
         let config: Vec<_> = (0..config).map(|n| n.to_string()).collect();
         parse::<ScaleComponent>(&body(&json!({
-            "component_ref": "r", "component_id": "c", "annotations": annotations, "config": config
+            "component_ref": "r", "component_id": "c", "count": 1, "annotations": annotations, "config": config
         })))
     };
     assert!(scale(MAP_ENTRIES_MAX, LIST_ENTRIES_MAX).is_ok());
@@ -353,9 +403,16 @@ fn a_map_and_a_list_at_their_limits_are_accepted_and_one_more_is_refused() {
 
 #[test]
 fn what_cannot_be_read_is_one_sentence() {
-    let error = parse::<ScaleComponent>(br#"{"component_id":"a.b"}"#).unwrap_err().to_string();
-    assert!(error.starts_with("cannot read the body: an id may hold letters"), "{error}");
-    let error = parse::<ScaleComponent>(br#"{"component_id":"a"}"#).unwrap_err().to_string();
+    let error = parse::<ScaleComponent>(br#"{"component_id":"a.b"}"#)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with("cannot read the body: an id may hold letters"),
+        "{error}"
+    );
+    let error = parse::<ScaleComponent>(br#"{"component_id":"a"}"#)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("missing field `component_ref`"), "{error}");
 }
 

@@ -179,6 +179,9 @@ pub struct ComponentScaleFailed {
     pub max_instances: u32,
     /// What went wrong, and what would help.
     pub error: String,
+    /// A stable word for the cause, beside the error for people. An addition to the interface.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
     /// Public key of the actor, where the attempt came so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_key: Option<String>,
@@ -238,6 +241,9 @@ pub struct ProviderStartFailed {
     pub host_id: String,
     /// What went wrong, and what would help.
     pub error: String,
+    /// A stable word for the cause, beside the error for people. An addition to the interface.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
     /// Of older clients; `default`.
     #[serde(default = "default_link")]
     pub link_name: String,
@@ -288,6 +294,9 @@ pub struct LinkSetFailed {
     pub link: Link,
     /// Why it was not put.
     pub error: String,
+    /// A stable word for the cause, beside the error for people. An addition to the interface.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
 }
 
 /// Data of `linkdef_deleted`.

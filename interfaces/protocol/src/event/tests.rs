@@ -25,7 +25,10 @@ fn data(event: EventData) -> Value {
 }
 
 fn map(entries: &[(&str, &str)]) -> Map {
-    entries.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    entries
+        .iter()
+        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+        .collect()
 }
 
 fn link() -> Link {
@@ -39,7 +42,9 @@ fn link() -> Link {
 #[test]
 fn an_event_is_a_structured_cloud_event() {
     assert_eq!(
-        encoded(&EventData::ConfigSet(ConfigChanged { config_name: "c".into() })),
+        encoded(&EventData::ConfigSet(ConfigChanged {
+            config_name: "c".into()
+        })),
         json!({
             "specversion": "1.0",
             "id": "01234567-89ab-4def-8123-456789abcdef",
@@ -64,19 +69,37 @@ fn host_events_have_the_keys_of_the_interface() {
         json!({"friendly_name": "f", "labels": {"k": "v"}, "uptime_seconds": 0, "version": "0.1.0"})
     );
     assert_eq!(
-        data(EventData::HostStopped(HostStopped { labels: map(&[("k", "v")]) })),
+        data(EventData::HostStopped(HostStopped {
+            labels: map(&[("k", "v")])
+        })),
         json!({"labels": {"k": "v"}})
     );
     assert_eq!(
-        data(EventData::LabelsChanged(LabelsChanged { host_id: "N".into(), labels: Map::new() })),
+        data(EventData::LabelsChanged(LabelsChanged {
+            host_id: "N".into(),
+            labels: Map::new()
+        })),
         json!({"host_id": "N", "labels": {}})
     );
     let heartbeat = data(EventData::HostHeartbeat(HostInventory::default()));
-    let keys: Vec<_> = heartbeat.as_object().unwrap().keys().map(String::as_str).collect();
+    let keys: Vec<_> = heartbeat
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
     assert_eq!(
         keys,
-        ["components", "friendly_name", "host_id", "labels", "providers", "uptime_human",
-         "uptime_seconds", "version"]
+        [
+            "components",
+            "friendly_name",
+            "host_id",
+            "labels",
+            "providers",
+            "uptime_human",
+            "uptime_seconds",
+            "version"
+        ]
     );
 }
 
@@ -157,9 +180,10 @@ fn provider_events_have_the_keys_of_the_interface() {
             provider_id: "p".into(),
             host_id: "N".into(),
             error: "e".into(),
+            code: Some("config-missing".into()),
             link_name: "default".into(),
         })),
-        json!({"provider_ref": "r", "provider_id": "p", "host_id": "N", "error": "e", "link_name": "default"})
+        json!({"provider_ref": "r", "provider_id": "p", "host_id": "N", "error": "e", "code": "config-missing", "link_name": "default"})
     );
     assert_eq!(
         data(EventData::ProviderStopped(ProviderStopped {
@@ -176,7 +200,10 @@ fn provider_events_have_the_keys_of_the_interface() {
             "instance_id": "i", "public_key": "V", "link_name": "default"
         })
     );
-    let health = HealthCheck { host_id: "N".into(), provider_id: "p".into() };
+    let health = HealthCheck {
+        host_id: "N".into(),
+        provider_id: "p".into(),
+    };
     for event in [
         EventData::HealthCheckPassed(health.clone()),
         EventData::HealthCheckFailed(health.clone()),
@@ -193,15 +220,25 @@ fn link_and_config_events_have_the_keys_of_the_interface() {
     let mut failed = whole;
     failed["error"] = json!("e");
     assert_eq!(
-        data(EventData::LinkSetFailed(LinkSetFailed { link: link(), error: "e".into() })),
+        data(EventData::LinkSetFailed(LinkSetFailed {
+            link: link(),
+            error: "e".into(),
+            code: None
+        })),
         failed
     );
-    let gone = LinkDeleted { key: link().key(), target: None, interfaces: None };
+    let gone = LinkDeleted {
+        key: link().key(),
+        target: None,
+        interfaces: None,
+    };
     assert_eq!(
         data(EventData::LinkDeleted(gone)),
         json!({"source_id": "a", "name": "default", "wit_namespace": "wasi", "wit_package": "keyvalue"})
     );
-    let deleted = EventData::ConfigDeleted(ConfigChanged { config_name: "c".into() });
+    let deleted = EventData::ConfigDeleted(ConfigChanged {
+        config_name: "c".into(),
+    });
     assert_eq!(deleted.name(), "config_deleted");
     assert_eq!(data(deleted), json!({"config_name": "c"}));
 }
@@ -209,7 +246,10 @@ fn link_and_config_events_have_the_keys_of_the_interface() {
 #[test]
 fn every_name_is_a_subject_token() {
     for name in EventData::NAMES {
-        assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{name}");
+        assert!(
+            name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'),
+            "{name}"
+        );
     }
     assert_eq!(EventData::NAMES.len(), 17);
 }
@@ -227,7 +267,10 @@ fn an_unknown_event_is_read_and_has_no_type() {
 
 #[test]
 fn what_is_no_event_of_a_lattice_is_refused() {
-    assert!(matches!(Event::parse(b"{}"), Err(EventError::Malformed { .. })));
+    assert!(matches!(
+        Event::parse(b"{}"),
+        Err(EventError::Malformed { .. })
+    ));
     assert!(matches!(
         Event::parse(br#"{"specversion":"1.0","id":"1","type":"other","source":"N"}"#),
         Err(EventError::ForeignType { .. })
@@ -236,7 +279,10 @@ fn what_is_no_event_of_a_lattice_is_refused() {
         r#"{{"specversion":"1.0","id":"1","type":"com.wasmcloud.lattice.x","source":"{}"}}"#,
         "N".repeat(ATTRIBUTE_BYTES_MAX + 1)
     );
-    assert!(matches!(Event::parse(long.as_bytes()), Err(EventError::TooLarge { .. })));
+    assert!(matches!(
+        Event::parse(long.as_bytes()),
+        Err(EventError::TooLarge { .. })
+    ));
     assert!(Event::parse(&vec![b' '; EVENT_BYTES_MAX + 1]).is_err());
     let wrong = Event {
         name: "config_set".into(),

@@ -15,7 +15,9 @@ pub(crate) fn module(package: &Package, module: &Module) -> Result<TokenStream, 
     let interface = &package.resolve.interfaces[module.id];
     let name = names::snake(&module.name);
     let full_name = &module.full_name;
-    let doc = types::doc(&interface.docs, || format!("The WIT interface `{full_name}`."));
+    let doc = types::doc(&interface.docs, || {
+        format!("The WIT interface `{full_name}`.")
+    });
     let definitions = interface
         .types
         .iter()
@@ -66,26 +68,44 @@ fn functions(package: &Package, module: &Module) -> Result<TokenStream, String> 
         .collect::<Result<Vec<_>, _>>()?;
     methods.extend(drops.iter().map(|(name, resource)| drop_of(name, resource)));
     let mut seen = BTreeSet::new();
-    if let Some(twice) = methods.iter().find(|m| !seen.insert(m.rust_name.to_string())) {
+    if let Some(twice) = methods
+        .iter()
+        .find(|m| !seen.insert(m.rust_name.to_string()))
+    {
         return Err(format!(
             "two functions of `{}` would be called `{}` in Rust",
             module.full_name, twice.rust_name
         ));
     }
-    let taken: BTreeSet<_> = interface.types.keys().map(|name| names::camel_text(name)).collect();
-    let free = |mut name: String| {
-        while taken.contains(&name) {
-            name.push_str("Interface");
+    let mut taken: BTreeSet<_> = interface
+        .types
+        .keys()
+        .map(|name| names::camel_text(name))
+        .collect();
+    let mut free = |mut name: String, suffix: &str| {
+        while !taken.insert(name.clone()) {
+            name.push_str(suffix);
         }
         Ident::new(&name, Span::call_site())
     };
-    let serving = serving(package, module, &methods, &free(names::camel_text(&module.name)));
-    let calling = calling(package, module, &methods, &free("Client".to_owned()));
+    let trait_name = free(names::camel_text(&module.name), "Interface");
+    let client = free("Client".to_owned(), "Proxy");
+    let serving = serving(package, module, &methods, &trait_name);
+    let calling = calling(package, module, &methods, &client);
     Ok(quote!(#serving #calling))
 }
 
-fn method<'a>(package: &'a Package, module: &Module, function: &'a Function) -> Result<Method<'a>, String> {
-    let refuse = |reason| format!("function `{}` of `{}`: {reason}", function.name, module.full_name);
+fn method<'a>(
+    package: &'a Package,
+    module: &Module,
+    function: &'a Function,
+) -> Result<Method<'a>, String> {
+    let refuse = |reason| {
+        format!(
+            "function `{}` of `{}`: {reason}",
+            function.name, module.full_name
+        )
+    };
     let shape = shape::of_function(package, function).map_err(refuse)?;
     let resource = |id: TypeId| package.resolve.types[id].name.clone().unwrap_or_default();
     let kebab = match function.kind {
@@ -106,7 +126,9 @@ fn method<'a>(package: &'a Package, module: &Module, function: &'a Function) -> 
         })
         .collect();
     Ok(Method {
-        doc: types::doc(&function.docs, || format!("The WIT function `{}`.", function.name)),
+        doc: types::doc(&function.docs, || {
+            format!("The WIT function `{}`.", function.name)
+        }),
         wit_name: function.name.clone(),
         rust_name: names::snake(&kebab),
         constant: names::constant(&kebab),
@@ -117,7 +139,9 @@ fn method<'a>(package: &'a Package, module: &Module, function: &'a Function) -> 
 }
 
 fn drop_of<'a>(name: &str, resource: &'a Type) -> Method<'a> {
-    let text = format!(" Releases a `{name}`: its holder has dropped it. Releasing one twice is no error.");
+    let text = format!(
+        " Releases a `{name}`: its holder has dropped it. Releasing one twice is no error."
+    );
     let kebab = format!("drop-{name}");
     Method {
         wit_name: format!("[resource-drop]{name}"),
@@ -140,7 +164,12 @@ impl Method<'_> {
 }
 
 /// Constants, the trait to implement, and the way from an invocation to it.
-fn serving(package: &Package, module: &Module, methods: &[Method<'_>], trait_name: &Ident) -> TokenStream {
+fn serving(
+    package: &Package,
+    module: &Module,
+    methods: &[Method<'_>],
+    trait_name: &Ident,
+) -> TokenStream {
     let rt = quote!(::trellis_provider_sdk::__macro);
     let full_name = &module.full_name;
     let doc = format!(" Serves `{full_name}`: one method for each of its functions.");
@@ -173,7 +202,11 @@ fn serving(package: &Package, module: &Module, methods: &[Method<'_>], trait_nam
     let arms = methods.iter().map(|method| {
         let (wit, name, constant) = (&method.wit_name, &method.rust_name, &method.constant);
         let names: Vec<_> = method.params.iter().map(|(name, _)| name).collect();
-        let types: Vec<_> = method.params.iter().map(|(_, ty)| types::owned(package, ty)).collect();
+        let types: Vec<_> = method
+            .params
+            .iter()
+            .map(|(_, ty)| types::owned(package, ty))
+            .collect();
         let (pattern, params) = match names.is_empty() {
             true => (quote!(_), quote!(#rt::protocol::value::NoParams)),
             false => (quote!((#(#names,)*)), quote!((#(#types,)*))),
@@ -230,7 +263,12 @@ fn serving(package: &Package, module: &Module, methods: &[Method<'_>], trait_nam
     }
 }
 
-fn calling(package: &Package, module: &Module, methods: &[Method<'_>], client: &Ident) -> TokenStream {
+fn calling(
+    package: &Package,
+    module: &Module,
+    methods: &[Method<'_>],
+    client: &Ident,
+) -> TokenStream {
     let rt = quote!(::trellis_provider_sdk::__macro);
     let doc = format!(" Calls `{}` through a caller.", module.full_name);
     let methods = methods.iter().map(|method| {

@@ -71,3 +71,65 @@ fn expand(tokens: proc_macro2::TokenStream) -> Result<proc_macro2::TokenStream, 
         #(#modules)*
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(path: &str, interface: &str) -> String {
+        match expand(quote!({ path: [#path], interfaces: [#interface] })) {
+            Ok(code) => panic!("expanded to {code}"),
+            Err(message) => message,
+        }
+    }
+
+    #[test]
+    fn a_stream_is_refused_with_the_functions_name() {
+        let message = refusal("tests/wit/streams.wit", "test:streams/source");
+        assert!(
+            message.contains("function `read` of `test:streams/source`"),
+            "{message}"
+        );
+        assert!(message.contains("a stream cannot travel"), "{message}");
+    }
+
+    #[test]
+    fn a_handle_of_an_interface_that_is_not_listed_is_refused_with_its_name() {
+        let message = refusal("tests/wit/foreign.wit", "test:foreign/reader");
+        assert!(message.contains("function `take`"), "{message}");
+        assert!(
+            message.contains("resource `input` of `test:foreign/io`"),
+            "{message}"
+        );
+        let harmless =
+            quote!({ path: "tests/wit/foreign.wit", interfaces: "test:foreign/types-only" });
+        assert!(expand(harmless).is_ok());
+        let both = quote!({
+            path: "tests/wit/foreign.wit",
+            interfaces: ["test:foreign/reader", "test:foreign/io"],
+        });
+        assert!(expand(both).is_ok());
+    }
+
+    #[test]
+    fn what_is_not_there_is_named_beside_what_is() {
+        let message = refusal("tests/wit/streams.wit", "test:streams/sink");
+        assert!(message.contains("`test:streams/sink`"), "{message}");
+        assert!(message.contains("test:streams/source"), "{message}");
+        assert!(refusal("tests/wit/nowhere.wit", "a:b/c").contains("nowhere.wit"));
+    }
+
+    #[test]
+    fn a_call_of_another_form_is_refused() {
+        for call in [
+            quote!(),
+            quote!({}),
+            quote!({ path: [] , interfaces: ["a:b/c"] }),
+            quote!({ path: "x" }),
+            quote!({ path: "x", path: "y", interfaces: "z" }),
+            quote!({ paths: "x", interfaces: "z" }),
+        ] {
+            assert!(expand(call).is_err());
+        }
+    }
+}

@@ -11,8 +11,8 @@ const KEYWORDS: &[&str] = &[
     "virtual", "where", "while", "yield",
 ];
 
-/// Words that may not even stand raw.
-const NEVER: &[&str] = &["self", "Self", "super", "crate", "_"];
+/// Words that may not even stand raw, and the one name that `async_trait` writes without its path.
+const NEVER: &[&str] = &["self", "Self", "super", "crate", "_", "Box"];
 
 /// `list-keys` becomes `list_keys`; `type` becomes `r#type`, `self` becomes `self_`.
 pub(crate) fn snake(name: &str) -> Ident {
@@ -71,5 +71,6 @@ mod tests {
         assert_eq!(snake("gen"), "r#gen");
         assert_eq!(snake("self"), "self_");
         assert_eq!(camel("self"), "Self_");
+        assert_eq!(camel("box"), "Box_");
     }
 }

@@ -11,12 +11,20 @@ use crate::package::{Module, Package};
 const FLAGS_MAX: usize = trellis_protocol::value::flags::FLAGS_MAX;
 
 /// The definition of a type that has a name in the module's interface.
-pub(crate) fn definition(package: &Package, module: &Module, name: &str, id: TypeId) -> Result<TokenStream, String> {
+pub(crate) fn definition(
+    package: &Package,
+    module: &Module,
+    name: &str,
+    id: TypeId,
+) -> Result<TokenStream, String> {
     let definition = &package.resolve.types[id];
     let rust = names::camel(name);
     let doc = doc(&definition.docs, || format!("The WIT type `{name}`."));
     // Checked even where no function uses it: a type that cannot travel has no place in the module.
-    if !matches!(definition.kind, TypeDefKind::Resource | TypeDefKind::Type(_)) {
+    if !matches!(
+        definition.kind,
+        TypeDefKind::Resource | TypeDefKind::Type(_)
+    ) {
         crate::shape::of_type(package, &Type::Id(id), 0)
             .map_err(|reason| format!("type `{name}` of `{}`: {reason}", module.full_name))?;
     }
@@ -52,7 +60,11 @@ pub(crate) fn definition(package: &Package, module: &Module, name: &str, id: Typ
             quote! { #doc #derives #[derive(Copy)] #serde pub enum #rust { #(#cases)* } }
         }
         TypeDefKind::Flags(flags) => {
-            let names: Vec<_> = flags.flags.iter().map(|flag| (&*flag.name, &flag.docs)).collect();
+            let names: Vec<_> = flags
+                .flags
+                .iter()
+                .map(|flag| (&*flag.name, &flag.docs))
+                .collect();
             if names.len() > FLAGS_MAX {
                 return Err(format!("flags `{name}` have more than {FLAGS_MAX} names"));
             }
@@ -77,7 +89,12 @@ pub(crate) fn definition(package: &Package, module: &Module, name: &str, id: Typ
 }
 
 /// Another name for a type: a re-export, where the type is one that has constructors.
-fn alias(package: &Package, module: &Module, rust: &proc_macro2::Ident, target: TypeId) -> TokenStream {
+fn alias(
+    package: &Package,
+    module: &Module,
+    rust: &proc_macro2::Ident,
+    target: TypeId,
+) -> TokenStream {
     let definition = &package.resolve.types[target];
     let (Some(name), Some(owner)) = (&definition.name, package.owner(target)) else {
         let ty = anonymous(package, target);
@@ -208,7 +225,11 @@ fn has_float(package: &Package, ty: &Type) -> bool {
         TypeDefKind::Result(result) => [&result.ok, &result.err].into_iter().flatten().any(float),
         TypeDefKind::Tuple(tuple) => tuple.types.iter().any(float),
         TypeDefKind::Record(record) => record.fields.iter().any(|field| float(&field.ty)),
-        TypeDefKind::Variant(variant) => variant.cases.iter().filter_map(|c| c.ty.as_ref()).any(float),
+        TypeDefKind::Variant(variant) => variant
+            .cases
+            .iter()
+            .filter_map(|c| c.ty.as_ref())
+            .any(float),
         _ => false,
     }
 }
@@ -280,13 +301,14 @@ fn anonymous(package: &Package, id: TypeId) -> TokenStream {
 }
 
 /// A parameter of a client's method: its type, and the expression that is encoded.
-pub(crate) fn borrowed(package: &Package, ty: &Type, name: &proc_macro2::Ident) -> (TokenStream, TokenStream) {
+pub(crate) fn borrowed(
+    package: &Package,
+    ty: &Type,
+    name: &proc_macro2::Ident,
+) -> (TokenStream, TokenStream) {
     let value = quote!(::trellis_provider_sdk::__macro::protocol::value);
-    let by_reference = |ty: &Type| {
-        let ty = owned(package, ty);
-        (quote!(&#ty), quote!(#name))
-    };
     match ty {
+        _ if is_copy(package, ty) => (owned(package, ty), quote!(#name)),
         Type::String => (quote!(&str), quote!(#name)),
         Type::Id(id) => match &package.resolve.types[package.target(*id)].kind {
             TypeDefKind::Type(inner) => borrowed(package, inner, name),
@@ -297,15 +319,28 @@ pub(crate) fn borrowed(package: &Package, ty: &Type, name: &proc_macro2::Ident) 
                 let element = owned(package, element);
                 (quote!(&[#element]), quote!(#name))
             }
+            _ => {
+                let ty = owned(package, ty);
+                (quote!(&#ty), quote!(#name))
+            }
+        },
+        _ => (owned(package, ty), quote!(#name)),
+    }
+}
+
+/// Whether the Rust type is `Copy`, and small enough to be handed on as such.
+fn is_copy(package: &Package, ty: &Type) -> bool {
+    match ty {
+        Type::String => false,
+        Type::Id(id) => match &package.resolve.types[package.target(*id)].kind {
+            TypeDefKind::Type(ty) | TypeDefKind::Option(ty) => is_copy(package, ty),
             TypeDefKind::Enum(_)
             | TypeDefKind::Flags(_)
             | TypeDefKind::Handle(_)
-            | TypeDefKind::Resource => {
-                (owned(package, ty), quote!(#name))
-            }
-            _ => by_reference(ty),
+            | TypeDefKind::Resource => true,
+            _ => false,
         },
-        _ => (owned(package, ty), quote!(#name)),
+        _ => true,
     }
 }
 

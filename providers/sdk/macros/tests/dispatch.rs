@@ -62,7 +62,12 @@ impl Store for OneKey {
         Ok(Ok(key == "k"))
     }
 
-    async fn bucket_list_keys(&self, _: &Call, _: Bucket, cursor: Option<u64>) -> Answer<KeyResponse> {
+    async fn bucket_list_keys(
+        &self,
+        _: &Call,
+        _: Bucket,
+        cursor: Option<u64>,
+    ) -> Answer<KeyResponse> {
         Ok(Ok(KeyResponse {
             keys: vec!["k".to_owned()],
             cursor,
@@ -78,7 +83,13 @@ impl Store for OneKey {
 #[trellis_provider_sdk::__macro::async_trait]
 impl Atomics for OneKey {
     // `atomics::Bucket` is `store::Bucket`.
-    async fn increment(&self, _: &Call, bucket: atomics::Bucket, _: String, delta: u64) -> Answer<u64> {
+    async fn increment(
+        &self,
+        _: &Call,
+        bucket: atomics::Bucket,
+        _: String,
+        delta: u64,
+    ) -> Answer<u64> {
         Ok(Ok(bucket.0 + delta))
     }
 }
@@ -150,15 +161,25 @@ async fn calls_go_from_the_client_to_the_trait_and_back() {
         Err(Error::AccessDenied)
     );
     assert_eq!(store.bucket_exists(bucket, "k").await.unwrap(), Ok(true));
-    let page = store.bucket_list_keys(bucket, &Some(3)).await.unwrap().unwrap();
+    let page = store
+        .bucket_list_keys(bucket, Some(3))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(page.cursor, Some(3));
     assert_eq!(
-        atomics::Client(&caller).increment(bucket, "k", 3).await.unwrap(),
+        atomics::Client(&caller)
+            .increment(bucket, "k", 3)
+            .await
+            .unwrap(),
         Ok(10)
     );
     let keys = ["k".to_owned(), "l".to_owned()];
     assert_eq!(
-        batch::Client(&caller).get_many(bucket, &keys).await.unwrap(),
+        batch::Client(&caller)
+            .get_many(bucket, &keys)
+            .await
+            .unwrap(),
         Ok(vec![Some(("k".to_owned(), ByteList(vec![1, 2]))), None])
     );
     store.drop_bucket(bucket).await.unwrap();
@@ -182,12 +203,33 @@ async fn another_function_type_or_payload_is_refused_with_its_code() {
     let open = store::type_hash::OPEN;
     let params = b"\x91\xa7default";
     let unknown = Err(RefusalCode::UnknownOperation);
-    assert!(refused(store::INTERFACE, "open", open, params).await.is_ok());
-    assert!(refused("wasi:keyvalue/store", "open", open, params).await.is_ok());
-    assert!(refused("wasi:keyvalue/store@0.2.4", "open", open, params).await.is_ok());
-    assert_eq!(refused("wasi:keyvalue/store@0.3.0", "open", open, params).await, unknown);
-    assert_eq!(refused("wasi:keyvalue/stores", "open", open, params).await, unknown);
-    assert_eq!(refused(store::INTERFACE, "close", open, params).await, unknown);
+    assert!(
+        refused(store::INTERFACE, "open", open, params)
+            .await
+            .is_ok()
+    );
+    assert!(
+        refused("wasi:keyvalue/store", "open", open, params)
+            .await
+            .is_ok()
+    );
+    assert!(
+        refused("wasi:keyvalue/store@0.2.4", "open", open, params)
+            .await
+            .is_ok()
+    );
+    assert_eq!(
+        refused("wasi:keyvalue/store@0.3.0", "open", open, params).await,
+        unknown
+    );
+    assert_eq!(
+        refused("wasi:keyvalue/stores", "open", open, params).await,
+        unknown
+    );
+    assert_eq!(
+        refused(store::INTERFACE, "close", open, params).await,
+        unknown
+    );
     assert_eq!(
         refused(store::INTERFACE, "open", open ^ 1, params).await,
         Err(RefusalCode::TypeMismatch)
@@ -195,9 +237,18 @@ async fn another_function_type_or_payload_is_refused_with_its_code() {
     let bad = Err(RefusalCode::BadPayload);
     assert_eq!(refused(store::INTERFACE, "open", open, b"").await, bad);
     assert_eq!(refused(store::INTERFACE, "open", open, b"\x90").await, bad);
-    assert_eq!(refused(store::INTERFACE, "open", open, b"\x91\x01").await, bad);
-    assert_eq!(refused(store::INTERFACE, "open", open, b"\x91\xa7defa").await, bad);
-    assert_eq!(refused(store::INTERFACE, "open", open, b"\x91\xa1a\xc0").await, bad);
+    assert_eq!(
+        refused(store::INTERFACE, "open", open, b"\x91\x01").await,
+        bad
+    );
+    assert_eq!(
+        refused(store::INTERFACE, "open", open, b"\x91\xa7defa").await,
+        bad
+    );
+    assert_eq!(
+        refused(store::INTERFACE, "open", open, b"\x91\xa1a\xc0").await,
+        bad
+    );
     assert_eq!(
         refused(store::INTERFACE, "open", open, b"\x91\xdd\xff\xff\xff\xff").await,
         Err(RefusalCode::TooLarge)

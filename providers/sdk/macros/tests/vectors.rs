@@ -52,8 +52,14 @@ fn generated_types_have_the_bytes_of_the_vectors() {
     is("variant-record", Error::MovedTo(Point { x: 1, y: 2 }));
     is("variant-tuple", Error::Pair((1, "b".to_owned())));
     is("variant-option-none", Error::Maybe(None));
-    is("list-variant", vec![Error::NoSuchStore, Error::Other(String::new())]);
-    is("result-err-payload", Err::<u8, _>(Error::Other("x".to_owned())));
+    is(
+        "list-variant",
+        vec![Error::NoSuchStore, Error::Other(String::new())],
+    );
+    is(
+        "result-err-payload",
+        Err::<u8, _>(Error::Other("x".to_owned())),
+    );
     is("enum", Colour::DarkGreen);
     is("flags-none", Access::empty());
     is("flags-some", Access::LIST_KEYS | Access::READ);
@@ -84,11 +90,15 @@ fn a_client_sends_the_parameters_of_the_vectors() {
         }
     }
 
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let nil = values::Client(Recorder(Mutex::default(), b"\xc0"));
         nil.none().await.unwrap();
-        nil.v_option_option_u8(&NestedOption(Some(None))).await.unwrap();
+        nil.v_option_option_u8(NestedOption(Some(None)))
+            .await
+            .unwrap();
         nil.v_bytes(b"a").await.unwrap();
         nil.v_list_string(&["a".to_owned()]).await.unwrap();
         nil.drop_bucket(Bucket(1)).await.unwrap();
@@ -96,9 +106,18 @@ fn a_client_sends_the_parameters_of_the_vectors() {
         let payloads: Vec<_> = asked.iter().map(|(_, _, payload)| &payload[..]).collect();
         assert_eq!(
             payloads,
-            [&b"\x90"[..], b"\x91\x91\xc0", b"\x91\xc4\x01a", b"\x91\x91\xa1a", b"\x91\x01"]
+            [
+                &b"\x90"[..],
+                b"\x91\x91\xc0",
+                b"\x91\xc4\x01a",
+                b"\x91\x91\xa1a",
+                b"\x91\x01"
+            ]
         );
-        assert_eq!(asked[4].0, "trellis:vectors/values@0.1.0#[resource-drop]bucket");
+        assert_eq!(
+            asked[4].0,
+            "trellis:vectors/values@0.1.0#[resource-drop]bucket"
+        );
         assert_eq!(asked[4].1, values::type_hash::DROP_BUCKET);
 
         let ok = values::Client(Recorder(Mutex::default(), b"\x81\xa2Ok\xc0"));
@@ -128,7 +147,10 @@ fn error() -> Shape {
         ("access-denied".into(), None),
         ("other".into(), Some(Shape::String)),
         ("moved-to".into(), Some(point)),
-        ("pair".into(), Some(Shape::Tuple(vec![Shape::U8, Shape::String]))),
+        (
+            "pair".into(),
+            Some(Shape::Tuple(vec![Shape::U8, Shape::String])),
+        ),
         ("maybe".into(), Some(Shape::option(Shape::U8))),
     ])
 }
@@ -144,19 +166,28 @@ fn generated_type_hashes_are_those_of_shapes_built_by_hand() {
     };
     assert_eq!(of("none"), hash(&[], None));
     assert_eq!(of("v-bool"), hash(&[("v", Shape::Bool)], None));
-    assert_eq!(of("v-list-bytes"), hash(&[("v", Shape::list(Shape::list(Shape::U8)))], None));
+    assert_eq!(
+        of("v-list-bytes"),
+        hash(&[("v", Shape::list(Shape::list(Shape::U8)))], None)
+    );
     assert_eq!(of("v-error"), hash(&[("v", error())], None));
     assert_eq!(
         of("v-access"),
         hash(
-            &[("v", Shape::Flags(vec!["read".into(), "write".into(), "list-keys".into()]))],
+            &[(
+                "v",
+                Shape::Flags(vec!["read".into(), "write".into(), "list-keys".into()])
+            )],
             None
         )
     );
     assert_eq!(
         of("v-colour"),
         hash(
-            &[("v", Shape::Enum(vec!["red".into(), "dark-green".into(), "blue".into()]))],
+            &[(
+                "v",
+                Shape::Enum(vec!["red".into(), "dark-green".into(), "blue".into()])
+            )],
             None
         )
     );

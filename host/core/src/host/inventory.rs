@@ -1,0 +1,143 @@
+//! What a host says about itself to operators.
+
+use std::collections::BTreeMap;
+
+use trellis_claims::ActorClaims;
+use trellis_protocol::control::{
+    ComponentDescription, HostDescription, HostInventory, Map, ProviderDescription,
+};
+use trellis_protocol::event::ComponentClaims;
+
+use super::shared::Shared;
+use crate::actor::Actor;
+use crate::limits::MEMORY_BYTES_DEFAULT;
+use crate::provider::RunningProvider;
+
+/// The host's version, a semantic one: application managers insist on that.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The key of the one limit of an actor that the start command can set, in bytes.
+pub(crate) const MEMORY_LIMIT: &str = "max_memory_limit";
+
+impl Shared {
+    pub(crate) fn description(&self) -> HostDescription {
+        let uptime_seconds = self.started.elapsed().as_secs();
+        HostDescription {
+            id: self.id.to_string(),
+            friendly_name: self.name.clone(),
+            labels: self.labels(),
+            lattice: self.lattice.clone(),
+            uptime_seconds,
+            uptime_human: Some(for_people(uptime_seconds)),
+            version: Some(VERSION.to_owned()),
+            rpc_host: None,
+            ctl_host: None,
+            js_domain: self.js_domain.clone(),
+        }
+    }
+
+    pub(crate) fn inventory(&self) -> HostInventory {
+        let uptime_seconds = self.started.elapsed().as_secs();
+        let mut components: Vec<_> = self
+            .router
+            .actors()
+            .iter()
+            .map(|actor| component(actor))
+            .collect();
+        components.sort_by(|a, b| a.id.cmp(&b.id));
+        let mut providers: Vec<_> = self
+            .router
+            .providers()
+            .iter()
+            .map(|provider| describe_provider(provider))
+            .collect();
+        providers.sort_by(|a, b| a.id.cmp(&b.id));
+        HostInventory {
+            host_id: self.id.to_string(),
+            friendly_name: self.name.clone(),
+            labels: self.labels(),
+            version: VERSION.to_owned(),
+            uptime_human: for_people(uptime_seconds),
+            uptime_seconds,
+            components,
+            providers,
+        }
+    }
+}
+
+fn component(actor: &Actor) -> ComponentDescription {
+    let claims = actor.claims();
+    let memory = actor.memory_bytes_max();
+    ComponentDescription {
+        id: actor.id.to_string(),
+        image_ref: actor.reference.clone(),
+        name: Some(claims.name.clone()),
+        annotations: some_map(actor.annotations()),
+        revision: i32::try_from(claims.revision).unwrap_or(i32::MAX),
+        max_instances: actor.count(),
+        limits: (memory != MEMORY_BYTES_DEFAULT)
+            .then(|| BTreeMap::from([(MEMORY_LIMIT.to_owned(), memory.to_string())])),
+    }
+}
+
+fn describe_provider(provider: &RunningProvider) -> ProviderDescription {
+    ProviderDescription {
+        id: provider.id.to_string(),
+        image_ref: Some(provider.reference.clone()),
+        name: Some(provider.name.to_owned()),
+        revision: 0,
+        annotations: some_map(provider.annotations.clone()),
+    }
+}
+
+fn some_map(map: Map) -> Option<Map> {
+    (!map.is_empty()).then_some(map)
+}
+
+/// Claims as events show them.
+pub(crate) fn claims_for_people(claims: &ActorClaims) -> ComponentClaims {
+    ComponentClaims {
+        call_alias: claims.call_alias.clone(),
+        issuer: claims.issuer.to_string(),
+        tags: Some(claims.tags.clone()),
+        name: claims.name.clone(),
+        version: claims.version.clone(),
+        revision: Some(u64::from(claims.revision)),
+        not_before_human: claims.validity.not_before.to_string(),
+        expires_human: claims.valid_until().to_string(),
+    }
+}
+
+/// Seconds as days, hours, minutes and seconds, from the largest that is not zero.
+fn for_people(seconds: u64) -> String {
+    let parts = [
+        (seconds / 86_400, "d"),
+        (seconds / 3_600 % 24, "h"),
+        (seconds / 60 % 60, "m"),
+        (seconds % 60, "s"),
+    ];
+    let from = parts.iter().position(|(n, _)| *n > 0).unwrap_or(3);
+    parts[from..]
+        .iter()
+        .map(|(n, unit)| format!("{n}{unit}"))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_uptime_begins_with_its_largest_unit() {
+        for (seconds, text) in [
+            (0, "0s"),
+            (59, "59s"),
+            (60, "1m 0s"),
+            (3_661, "1h 1m 1s"),
+            (86_400, "1d 0h 0m 0s"),
+        ] {
+            assert_eq!(for_people(seconds), text);
+        }
+    }
+}

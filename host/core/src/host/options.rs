@@ -1,0 +1,133 @@
+//! What a host is started with. Plain data: where it comes from is for the binaries.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use trellis_claims::{SigningKey, TrustRoots};
+use trellis_lattice::connection::LatticeOptions;
+use trellis_protocol::control::host::RESERVED_LABEL_PREFIX;
+use trellis_provider_sdk::ProviderFactory;
+
+/// Time that a host takes to drain where nobody chose another.
+pub const SHUTDOWN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+
+/// What a host is started with.
+#[derive(Clone)]
+pub struct HostOptions {
+    /// How to reach the lattice, and which one it is.
+    pub nats: LatticeOptions,
+    /// The host's own directory, made with mode 0700 where it is missing. One host at a time has it.
+    pub state_dir: PathBuf,
+    /// Its name for people. Without one it takes the machine's, with the end of its key.
+    pub friendly_name: Option<String>,
+    /// Labels, by which placement chooses. Those that begin with `hostcore.` are the host's own and replaced.
+    pub labels: BTreeMap<String, String>,
+    /// Whose actors are started, and whose hosts are believed. With none, nothing starts.
+    pub trust: TrustRoots,
+    /// The host's key, `N…`.
+    pub host_key: Arc<SigningKey>,
+    /// The certificate by which other hosts believe this one. Without it, it runs alone.
+    pub certificate: Option<String>,
+    /// Whether components may be loaded from files of this machine.
+    pub allow_file: bool,
+    /// The providers that it can start.
+    pub provider_factories: Vec<Arc<dyn ProviderFactory>>,
+    /// Further references of providers, without tag, and the names of factories that they stand for.
+    pub provider_aliases: BTreeMap<String, String>,
+    /// Whether it runs what it ran before it was stopped. Otherwise it forgets that.
+    pub restore: bool,
+    /// Time for work in flight when it is asked to stop without another time.
+    pub shutdown_timeout: Duration,
+}
+
+impl std::fmt::Debug for HostOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let factories: Vec<_> = self.provider_factories.iter().map(|f| f.name()).collect();
+        f.debug_struct("HostOptions")
+            .field("nats", &self.nats)
+            .field("state_dir", &self.state_dir)
+            .field("host", self.host_key.public())
+            .field("certificate", &self.certificate.is_some())
+            .field("allow_file", &self.allow_file)
+            .field("providers", &factories)
+            .finish_non_exhaustive()
+    }
+}
+
+impl HostOptions {
+    /// A host that trusts nobody, has no certificate and no providers, and loads no files.
+    pub fn new(
+        nats: LatticeOptions,
+        state_dir: impl Into<PathBuf>,
+        host_key: Arc<SigningKey>,
+    ) -> Self {
+        Self {
+            nats,
+            state_dir: state_dir.into(),
+            friendly_name: None,
+            labels: BTreeMap::new(),
+            trust: TrustRoots::default(),
+            host_key,
+            certificate: None,
+            allow_file: false,
+            provider_factories: Vec::new(),
+            provider_aliases: BTreeMap::new(),
+            restore: true,
+            shutdown_timeout: SHUTDOWN_TIMEOUT_DEFAULT,
+        }
+    }
+
+    pub(super) fn name(&self) -> String {
+        self.friendly_name.clone().unwrap_or_else(|| {
+            let key = self.host_key.public().as_str();
+            let end = key.get(key.len().saturating_sub(4)..).unwrap_or(key);
+            let machine = rustix::system::uname();
+            format!("{}-{}", machine.nodename().to_string_lossy(), end.to_lowercase())
+        })
+    }
+
+    /// The labels that were asked for, and those that say what machine this is.
+    pub(super) fn all_labels(&self) -> BTreeMap<String, String> {
+        let own = [
+            ("os", std::env::consts::OS),
+            ("arch", std::env::consts::ARCH),
+            ("osfamily", std::env::consts::FAMILY),
+        ];
+        let own = own.map(|(key, value)| (format!("{RESERVED_LABEL_PREFIX}{key}"), value.to_owned()));
+        let asked = self.labels.clone().into_iter();
+        asked
+            .filter(|(key, _)| !key.to_ascii_lowercase().starts_with(RESERVED_LABEL_PREFIX))
+            .chain(own)
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use trellis_claims::KeyKind;
+
+    #[test]
+    fn a_host_says_what_machine_it_is_and_nobody_else_does() {
+        let key = Arc::new(SigningKey::generate(KeyKind::Host));
+        let mut options = HostOptions::new(LatticeOptions::default(), "/tmp/x", key);
+        options.labels = BTreeMap::from([
+            ("zone".to_owned(), "a".to_owned()),
+            ("HOSTCORE.os".to_owned(), "lie".to_owned()),
+        ]);
+        let labels = options.all_labels();
+        assert_eq!(labels["hostcore.os"], std::env::consts::OS);
+        assert_eq!(labels["zone"], "a");
+        assert_eq!(labels.len(), 4);
+    }
+
+    #[test]
+    fn a_host_without_a_name_takes_one_that_tells_it_from_its_neighbours() {
+        let key = Arc::new(SigningKey::generate(KeyKind::Host));
+        let end = key.public().as_str()[52..].to_lowercase();
+        let options = HostOptions::new(LatticeOptions::default(), "/tmp/x", key);
+        assert!(options.name().ends_with(&format!("-{end}")), "{}", options.name());
+    }
+}

@@ -1,0 +1,259 @@
+//! Providers of a host: started, stopped, and asked how they are.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use trellis_lattice::state::{MissingConfig, WriteError};
+use trellis_protocol::EntityId;
+use trellis_protocol::control::Map;
+use trellis_protocol::event::{
+    EventData, HealthCheck, ProviderStartFailed, ProviderStarted, ProviderStopped,
+};
+use trellis_provider_sdk::{Health, ProviderFactory, StartError};
+
+use super::actors::with_causes;
+use super::control_runtime::on;
+use super::shared::{OPERATOR_ID, Shared};
+use crate::artifact::{ArtifactError, provider_name};
+use crate::provider::{ProviderStart, RunningProvider};
+use crate::restore;
+
+/// Time that a provider has to finish its work when it is stopped.
+const STOP_MAX: Duration = Duration::from_secs(10);
+
+/// How long a configuration that the state lacks is waited for: it may have been put through another host a moment ago.
+const CONFIG_WAIT: Duration = Duration::from_secs(1);
+
+/// The link name that events for older clients hold.
+const LINK_NAME: &str = "default";
+
+/// Why a provider was not started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum ProviderError {
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
+    #[error("`{id}` runs on this host already")]
+    Running { id: EntityId },
+    #[error("`{id}` is the id of an actor; choose another id")]
+    IsActor { id: EntityId },
+    #[error("the id `{OPERATOR_ID}` stands for operators who call actors; choose another id")]
+    Reserved,
+    #[error("{0}; put it first")]
+    Config(#[from] MissingConfig),
+    #[error("`{name}` does not start: {source}")]
+    Start {
+        name: &'static str,
+        source: StartError,
+    },
+    #[error("{0}")]
+    State(#[from] WriteError),
+    #[error("the provider could not be started: the host is shutting down, or the provider panicked")]
+    Interrupted,
+}
+
+impl ProviderError {
+    /// A stable word for programs and audits.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::Artifact(error) => error.code(),
+            Self::Running { .. } => "already-running",
+            Self::IsActor { .. } => "id-of-an-actor",
+            Self::Reserved => "id-reserved",
+            Self::Config(_) => "config-missing",
+            Self::Start {
+                source: StartError::Config { .. },
+                ..
+            } => "config-invalid",
+            Self::Start { .. } => "provider-failed",
+            Self::State(_) => "state-unavailable",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// What a provider is to be.
+#[derive(Debug, Clone)]
+pub(crate) struct WantedProvider {
+    pub(crate) id: EntityId,
+    pub(crate) reference: String,
+    pub(crate) config: Vec<String>,
+    pub(crate) annotations: Map,
+}
+
+impl Shared {
+    /// The factory that a reference means.
+    pub(crate) fn factory(
+        &self,
+        reference: &str,
+    ) -> Result<&Arc<dyn ProviderFactory>, ArtifactError> {
+        let names = self.factories.iter().map(|factory| factory.name());
+        let name = provider_name(reference, &self.provider_aliases, names)?;
+        self.factories
+            .iter()
+            .find(|factory| factory.name() == name)
+            .ok_or_else(|| ArtifactError::UnknownProvider {
+                reference: reference.to_owned(),
+                available: String::new(),
+            })
+    }
+
+    /// Starts a provider, and tells the lattice what came of it.
+    pub(crate) async fn start_provider(&self, wanted: WantedProvider) {
+        let (id, reference) = (wanted.id.clone(), wanted.reference.clone());
+        match self.try_start_provider(wanted).await {
+            Ok(provider) => {
+                let (kept_id, entry) = (
+                    id.clone(),
+                    restore::RunningProvider {
+                        reference,
+                        config: provider.config_names.clone(),
+                        annotations: provider.annotations.clone(),
+                    },
+                );
+                self.keep(move |file| file.put_provider(&kept_id, entry)).await;
+                tracing::info!(provider_id = %id, name = provider.name, "provider started");
+                self.events.publish(&EventData::ProviderStarted(ProviderStarted {
+                    host_id: self.id.to_string(),
+                    image_ref: provider.reference.clone(),
+                    provider_id: id.to_string(),
+                    annotations: provider.annotations.clone(),
+                    link_name: Some(LINK_NAME.to_owned()),
+                    ..ProviderStarted::default()
+                }));
+            }
+            Err(error) => {
+                let text = with_causes(&error);
+                tracing::warn!(provider_id = %id, reference, code = error.code(), error = text, "provider not started");
+                self.events
+                    .publish(&EventData::ProviderStartFailed(ProviderStartFailed {
+                        provider_ref: reference,
+                        provider_id: id.to_string(),
+                        host_id: self.id.to_string(),
+                        error: text,
+                        code: Some(error.code().to_owned()),
+                        link_name: LINK_NAME.to_owned(),
+                    }));
+            }
+        }
+    }
+
+    async fn try_start_provider(
+        &self,
+        wanted: WantedProvider,
+    ) -> Result<Arc<RunningProvider>, ProviderError> {
+        let WantedProvider {
+            id,
+            reference,
+            config: config_names,
+            annotations,
+        } = wanted;
+        if id.as_str() == OPERATOR_ID {
+            return Err(ProviderError::Reserved);
+        }
+        if self.router.provider(&id).is_some() {
+            return Err(ProviderError::Running { id });
+        }
+        if self.router.actor(&id).is_some() || self.state.view().holder(&id).is_some() {
+            return Err(ProviderError::IsActor { id });
+        }
+        let factory = Arc::clone(self.factory(&reference)?);
+        let config = self.config(&config_names).await?;
+        // Written first: a provider that nobody can look up must not be the one that serves.
+        self.state.put_component_url(&id, &reference).await?;
+        let name = factory.name();
+        let start = ProviderStart {
+            id,
+            reference,
+            config,
+            config_names,
+            annotations,
+        };
+        let router = Arc::clone(&self.router);
+        let names = (self.lattice.clone(), self.id.to_string());
+        let starting = on(&self.guests, async move {
+            RunningProvider::start(&*factory, &router, names, start).await
+        });
+        let provider = starting
+            .await
+            .map_err(|_| ProviderError::Interrupted)?
+            .map_err(|source| ProviderError::Start { name, source })?;
+        self.router.insert_provider(Arc::clone(&provider));
+        self.roster_changed();
+        self.providers_changed.notify_one();
+        Ok(provider)
+    }
+
+    /// Several named configurations in one.
+    async fn config(&self, names: &[String]) -> Result<Map, MissingConfig> {
+        let mut changed = self.state.changed();
+        let deadline = tokio::time::Instant::now() + CONFIG_WAIT;
+        loop {
+            changed.mark_unchanged();
+            let merged = self.state.view().merged_config(names);
+            if merged.is_ok() {
+                return merged;
+            }
+            let waited = tokio::time::timeout_at(deadline, changed.changed()).await;
+            if !matches!(waited, Ok(Ok(()))) {
+                return merged;
+            }
+        }
+    }
+
+    /// Stops a provider; `false` where none runs under the id.
+    pub(crate) async fn stop_provider(&self, id: &EntityId) -> bool {
+        let Some(provider) = self.router.remove_provider(id) else {
+            return false;
+        };
+        self.roster_changed();
+        let kept_id = id.clone();
+        self.keep(move |file| file.remove_provider(&kept_id)).await;
+        let stopping = Arc::clone(&provider);
+        let stopped = on(&self.guests, async move { stopping.stop(STOP_MAX).await }).await;
+        if !matches!(stopped, Ok(true)) {
+            tracing::warn!(provider_id = %id, "the provider did not end by itself");
+        }
+        tracing::info!(provider_id = %id, "provider stopped");
+        self.events.publish(&EventData::ProviderStopped(ProviderStopped {
+            host_id: self.id.to_string(),
+            provider_id: id.to_string(),
+            annotations: provider.annotations.clone(),
+            reason: "stopped by a command".to_owned(),
+            instance_id: String::new(),
+            public_key: String::new(),
+            link_name: LINK_NAME.to_owned(),
+        }));
+        true
+    }
+
+    /// Asks a provider how it is, and tells the lattice: what it was before decides which event that is.
+    pub(super) async fn check_health(
+        &self,
+        provider: Arc<RunningProvider>,
+        was_well: Option<bool>,
+    ) -> bool {
+        let id = provider.id.clone();
+        let health = on(&self.guests, async move { provider.health().await }).await;
+        let well = match health {
+            Ok(Health::Healthy) => true,
+            Ok(Health::Failing(reason)) => {
+                if was_well != Some(false) {
+                    tracing::warn!(provider_id = %id, reason, "the provider is failing");
+                }
+                false
+            }
+            Err(_) => false,
+        };
+        let check = HealthCheck {
+            host_id: self.id.to_string(),
+            provider_id: id.to_string(),
+        };
+        self.events.publish(&match (was_well, well) {
+            (Some(before), now) if before == now => EventData::HealthCheckStatus(check),
+            (_, true) => EventData::HealthCheckPassed(check),
+            (_, false) => EventData::HealthCheckFailed(check),
+        });
+        well
+    }
+}

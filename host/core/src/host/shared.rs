@@ -1,0 +1,143 @@
+//! What all parts of a running host share.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
+
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use trellis_claims::TrustRoots;
+use trellis_lattice::presence::Presence;
+use trellis_lattice::routes::Routes;
+use trellis_lattice::state::LatticeState;
+use trellis_protocol::EntityId;
+use trellis_protocol::event::{EventData, LabelsChanged};
+use trellis_protocol::presence::{PresenceError, RosterActor, RosterProvider};
+use trellis_provider_sdk::ProviderFactory;
+
+use super::commands::Commands;
+use super::StopRequest;
+use crate::actor::Runtime;
+use crate::admission::HostBudget;
+use crate::event::Events;
+use crate::restore::RunningFile;
+use crate::router::Router;
+
+/// The source of calls that operators make over the control interface. No actor or provider may have this id.
+pub(crate) const OPERATOR_ID: &str = "wash";
+
+/// A host from the inside.
+pub(crate) struct Shared {
+    /// Its public key.
+    pub(crate) id: Arc<str>,
+    /// Its name for people.
+    pub(crate) name: String,
+    pub(crate) lattice: String,
+    pub(crate) js_domain: Option<String>,
+    pub(crate) started: Instant,
+    pub(crate) labels: RwLock<BTreeMap<String, String>>,
+    pub(crate) trust: Arc<TrustRoots>,
+    pub(crate) allow_file: bool,
+    pub(crate) factories: Vec<Arc<dyn ProviderFactory>>,
+    pub(crate) provider_aliases: BTreeMap<String, String>,
+    pub(crate) runtime: Runtime,
+    pub(crate) budget: Arc<HostBudget>,
+    pub(crate) router: Arc<Router>,
+    pub(crate) state: LatticeState,
+    pub(crate) routes: Routes,
+    /// Gone once the host has said goodbye.
+    pub(crate) presence: Mutex<Option<Presence>>,
+    pub(crate) events: Events,
+    pub(crate) running: Arc<RunningFile>,
+    pub(crate) commands: Commands,
+    pub(crate) providers_changed: Arc<Notify>,
+    /// Bounds how many components are verified and compiled at once.
+    pub(crate) preparing: Semaphore,
+    /// Where guests and providers run.
+    pub(crate) guests: Handle,
+    pub(crate) stop_request: watch::Sender<Option<StopRequest>>,
+    pub(crate) tasks: TaskTracker,
+    /// Ends what only listens; work that has begun goes on.
+    pub(crate) cancel: CancellationToken,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared")
+            .field("id", &self.id)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    pub(crate) fn labels(&self) -> BTreeMap<String, String> {
+        self.labels
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Tells the lattice what this host runs now.
+    pub(crate) fn roster_changed(&self) {
+        let presence = self.presence.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(presence) = &*presence else {
+            return;
+        };
+        // Looked at under the lock, so that a later look never comes before an earlier one.
+        let mut actors: Vec<_> = self
+            .router
+            .actors()
+            .iter()
+            .map(|actor| RosterActor {
+                id: actor.id.clone(),
+                subject: actor.claims().subject.clone(),
+                content_hash: actor.claims().content_hash,
+                count: actor.count(),
+            })
+            .collect();
+        actors.sort_by(|a, b| a.id.cmp(&b.id));
+        let mut providers: Vec<_> = self
+            .router
+            .providers()
+            .iter()
+            .map(|provider| RosterProvider {
+                id: provider.id.clone(),
+                name: provider.name.to_owned(),
+            })
+            .collect();
+        providers.sort_by(|a, b| a.id.cmp(&b.id));
+        if let Err(error) = presence.set_roster(actors, providers) {
+            tracing::error!(%error, "other hosts do not learn what this host runs");
+        }
+    }
+
+    /// Changes the labels, here and for everybody.
+    pub(crate) fn change_labels(
+        &self,
+        change: impl FnOnce(&mut BTreeMap<String, String>),
+    ) -> Result<(), PresenceError> {
+        let presence = self.presence.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut labels = self.labels();
+        change(&mut labels);
+        if let Some(presence) = &*presence {
+            presence.set_labels(labels.clone())?;
+        }
+        labels.clone_into(&mut self.labels.write().unwrap_or_else(PoisonError::into_inner));
+        self.events.publish(&EventData::LabelsChanged(LabelsChanged {
+            host_id: self.id.to_string(),
+            labels,
+        }));
+        Ok(())
+    }
+
+    /// Whether another host says that it runs a provider under an id.
+    pub(crate) fn is_provider_elsewhere(&self, id: &EntityId) -> bool {
+        self.routes
+            .hosts()
+            .iter()
+            .any(|host| host.roster.providers.iter().any(|provider| provider.id == *id))
+    }
+}

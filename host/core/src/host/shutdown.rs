@@ -1,0 +1,119 @@
+//! How a host leaves: everything that has begun is finished, in the order in which the parts need each other, and all
+//! of it under one deadline.
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use tokio::time::timeout;
+use trellis_protocol::event::{EventData, HostStopped};
+use trellis_protocol::presence::State;
+
+use super::Host;
+use super::control_runtime::on;
+use crate::provider::RunningProvider;
+
+/// What is kept of the time for saying goodbye, at most.
+const GOODBYE_MAX: Duration = Duration::from_secs(2);
+
+/// The least time for each step of the goodbye: others should not have to miss this host, even where it is late.
+const GOODBYE_STEP_MIN: Duration = Duration::from_millis(250);
+
+/// How long a host that is late waits for what it cuts off.
+const CUT_OFF_MAX: Duration = Duration::from_millis(500);
+
+/// Counts down.
+#[derive(Debug, Clone, Copy)]
+struct Deadline(Instant);
+
+impl Deadline {
+    fn left(self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
+    }
+
+    fn left_for_goodbye(self) -> Duration {
+        self.left().max(GOODBYE_STEP_MIN)
+    }
+}
+
+impl Host {
+    /// Drains the host and leaves the lattice. Says whether everything that had begun was finished in time; what was not
+    /// is cut off. What ran here is restored when the host is started again.
+    ///
+    /// Calling it a second time only waits again for what is left.
+    pub async fn stop(&self, within: Duration) -> bool {
+        let shared = &self.shared;
+        let end = Deadline(Instant::now() + within);
+        let work = Deadline(end.0 - GOODBYE_MAX.min(within / 4));
+        tracing::info!(within_ms = within.as_millis(), "the host drains");
+        shared.router.drain();
+        if let Some(presence) = &*shared
+            .presence
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+        {
+            presence.set_state(State::Draining);
+        }
+        self.intake.cancel();
+        self.intake_tasks.close();
+        let mut in_time = timeout(work.left(), self.intake_tasks.wait()).await.is_ok();
+
+        // Those that call actors first: they finish their requests, for which actors may need the others.
+        let (callers, others): (Vec<_>, Vec<_>) = shared
+            .router
+            .providers()
+            .into_iter()
+            .partition(|provider| self.calls_actors(provider));
+        in_time &= self.stop_providers(callers, work).await;
+        let idle = shared.router.actors();
+        let idle = idle.iter().map(|actor| actor.idle(work.left()));
+        in_time &= join_all(idle).await.into_iter().all(|idle| idle);
+        in_time &= self.peers.shutdown(work.left()).await;
+        in_time &= self.stop_providers(others, work).await;
+        shared.router.finish(work.left().max(CUT_OFF_MAX)).await;
+
+        shared.events.publish(&EventData::HostStopped(HostStopped {
+            labels: shared.labels(),
+        }));
+        in_time &= shared.events.flush(end.left_for_goodbye()).await;
+        let presence = shared
+            .presence
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(presence) = presence {
+            presence.stop(end.left_for_goodbye()).await;
+        }
+        shared.cancel.cancel();
+        shared.tasks.close();
+        in_time &= timeout(end.left().max(CUT_OFF_MAX), shared.tasks.wait())
+            .await
+            .is_ok();
+        let closing = async {
+            shared.state.close().await;
+            self.connection.close().await;
+        };
+        if timeout(end.left_for_goodbye(), closing).await.is_err() {
+            tracing::warn!("the connections were not closed in time");
+        }
+        tracing::info!(in_time, "the host has stopped");
+        in_time
+    }
+
+    fn calls_actors(&self, provider: &RunningProvider) -> bool {
+        self.shared
+            .factories
+            .iter()
+            .any(|factory| factory.name() == provider.name && !factory.calls().is_empty())
+    }
+
+    async fn stop_providers(&self, providers: Vec<Arc<RunningProvider>>, by: Deadline) -> bool {
+        let stopping = providers.into_iter().map(|provider| {
+            on(&self.shared.guests, async move { provider.stop(by.left()).await })
+        });
+        join_all(stopping)
+            .await
+            .into_iter()
+            .all(|stopped| matches!(stopped, Ok(true)))
+    }
+}

@@ -1,0 +1,335 @@
+//! What this host ran, kept on its own disk, so that a host that is started again runs it again.
+//!
+//! The file `running.json` in the state directory (mode 0600) is written whole after each change: beside its place, then
+//! renamed into it, so that a crash leaves the former file or the new one and nothing in between. Stopping an actor or a
+//! provider takes its entry out; stopping the *host* does not, whoever stops it, so that it restores what it ran. Started
+//! with `--clean` it forgets all of it.
+//!
+//! The file says what was wanted, not what is allowed: an actor is restored only if the lattice's state still holds its
+//! id for the same subject key, if its reference still leads to the same content, and after every check that a start
+//! makes.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use trellis_protocol::EntityId;
+
+/// The file's name in the state directory.
+const FILE_NAME: &str = "running.json";
+
+/// What a file that cannot be read is renamed to, for people to look at.
+const DAMAGED_SUFFIX: &str = "damaged";
+
+/// Largest file that is read, in bytes: the largest roster with generous annotations.
+const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// The only format so far.
+const VERSION: u32 = 1;
+
+/// An actor as it was started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RunningActor {
+    /// Where its component was had from.
+    pub(crate) reference: String,
+    /// Which component that was.
+    pub(crate) content_hash: String,
+    /// The subject key of its claims.
+    pub(crate) subject: String,
+    /// Its permits.
+    pub(crate) count: u32,
+    #[serde(default)]
+    pub(crate) config: Vec<String>,
+    #[serde(default)]
+    pub(crate) annotations: BTreeMap<String, String>,
+    /// Its own memory limit, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) memory_bytes_max: Option<usize>,
+}
+
+/// A provider as it was started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RunningProvider {
+    /// The reference in the start command.
+    pub(crate) reference: String,
+    #[serde(default)]
+    pub(crate) config: Vec<String>,
+    #[serde(default)]
+    pub(crate) annotations: BTreeMap<String, String>,
+}
+
+/// Everything that a host runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Running {
+    version: u32,
+    #[serde(default)]
+    pub(crate) actors: BTreeMap<EntityId, RunningActor>,
+    #[serde(default)]
+    pub(crate) providers: BTreeMap<EntityId, RunningProvider>,
+}
+
+/// Why the file is of no use.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RestoreError {
+    /// It cannot be read or written.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    /// It is not what this host wrote.
+    #[error("{} is damaged: {reason}", path.display())]
+    Damaged { path: PathBuf, reason: String },
+    /// Others can write it, so that it may say what they want.
+    #[error("{} can be written by other users; `chmod 600` closes it", path.display())]
+    Exposed { path: PathBuf },
+}
+
+/// The file, and what stands in it.
+#[derive(Debug)]
+pub(crate) struct RunningFile {
+    path: PathBuf,
+    /// Held while the file is written, so that files are written in the order of the changes.
+    running: Mutex<Running>,
+}
+
+impl RunningFile {
+    /// Opens the file of a state directory, and gives back what it held. A file that cannot be used is put aside with a
+    /// warning, and the host begins with nothing.
+    pub(crate) fn open(state_dir: &Path, clean: bool) -> (Self, Running) {
+        let path = state_dir.join(FILE_NAME);
+        let running = if clean {
+            Running::default()
+        } else {
+            read(&path).unwrap_or_else(|error| {
+                tracing::warn!(%error, "this host does not restore what it ran");
+                put_aside(&path);
+                Running::default()
+            })
+        };
+        let file = Self {
+            path,
+            running: Mutex::new(running.clone()),
+        };
+        if clean {
+            file.save(|_| ());
+        }
+        (file, running)
+    }
+
+    pub(crate) fn put_actor(&self, id: &EntityId, actor: RunningActor) {
+        self.save(|running| {
+            running.actors.insert(id.clone(), actor);
+        });
+    }
+
+    pub(crate) fn remove_actor(&self, id: &EntityId) {
+        self.save(|running| {
+            running.actors.remove(id);
+        });
+    }
+
+    pub(crate) fn put_provider(&self, id: &EntityId, provider: RunningProvider) {
+        self.save(|running| {
+            running.providers.insert(id.clone(), provider);
+        });
+    }
+
+    pub(crate) fn remove_provider(&self, id: &EntityId) {
+        self.save(|running| {
+            running.providers.remove(id);
+        });
+    }
+
+    /// Changes and writes. A disk that refuses costs the next restoration, not what runs now.
+    fn save(&self, change: impl FnOnce(&mut Running)) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut running);
+        running.version = VERSION;
+        if let Err(error) = write(&self.path, &running) {
+            tracing::error!(%error, "what runs here is not kept for a restart");
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Running, RestoreError> {
+    let io = |source| RestoreError::Io {
+        action: "read",
+        path: path.to_owned(),
+        source,
+    };
+    let damaged = |reason: String| RestoreError::Damaged {
+        path: path.to_owned(),
+        reason,
+    };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Running::default()),
+        Err(error) => return Err(io(error)),
+    };
+    let metadata = file.metadata().map_err(io)?;
+    if !metadata.is_file() {
+        return Err(damaged("it is not a regular file".to_owned()));
+    }
+    if metadata.permissions().mode() & 0o022 != 0 {
+        return Err(RestoreError::Exposed {
+            path: path.to_owned(),
+        });
+    }
+    if metadata.len() > FILE_BYTES_MAX {
+        return Err(damaged(format!("it has more than {FILE_BYTES_MAX} bytes")));
+    }
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(io)?;
+    let running: Running =
+        serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+    if running.version != VERSION {
+        return Err(damaged(format!(
+            "it has version {}, this host knows version {VERSION}",
+            running.version
+        )));
+    }
+    Ok(running)
+}
+
+fn put_aside(path: &Path) {
+    let aside = path.with_extension(format!("json.{DAMAGED_SUFFIX}"));
+    if fs::rename(path, &aside).is_ok() {
+        tracing::warn!(path = %aside.display(), "the file was put aside");
+    }
+}
+
+fn write(path: &Path, running: &Running) -> Result<(), RestoreError> {
+    let io = |source| RestoreError::Io {
+        action: "write",
+        path: path.to_owned(),
+        source,
+    };
+    let bytes = serde_json::to_vec_pretty(running).map_err(|error| io(error.into()))?;
+    write_atomically(path, &bytes).map_err(io)
+}
+
+/// Puts a file (mode 0600) in its place whole: a crash leaves the former one or this one.
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    // Made with mode 0600 under a random name.
+    let mut file = tempfile::NamedTempFile::new_in(dir)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    // The rename itself lasts only once the directory is written.
+    File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+mod tests {
+    use super::*;
+
+    fn id(text: &str) -> EntityId {
+        EntityId::new(text).unwrap()
+    }
+
+    fn actor(count: u32) -> RunningActor {
+        RunningActor {
+            reference: "file:///a.wasm".to_owned(),
+            content_hash: "sha256:00".to_owned(),
+            subject: "M".to_owned(),
+            count,
+            config: vec!["c".to_owned()],
+            annotations: BTreeMap::from([("k".to_owned(), "v".to_owned())]),
+            memory_bytes_max: None,
+        }
+    }
+
+    fn provider() -> RunningProvider {
+        RunningProvider {
+            reference: "http-server".to_owned(),
+            config: Vec::new(),
+            annotations: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn what_was_put_is_there_after_a_restart_and_what_was_removed_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, before) = RunningFile::open(dir.path(), false);
+        assert_eq!(before, Running::default());
+        file.put_actor(&id("a"), actor(1));
+        file.put_actor(&id("a"), actor(2));
+        file.put_actor(&id("b"), actor(1));
+        file.put_provider(&id("p"), provider());
+        file.remove_actor(&id("b"));
+        drop(file);
+        let (file, after) = RunningFile::open(dir.path(), false);
+        assert_eq!(after.actors, BTreeMap::from([(id("a"), actor(2))]));
+        assert_eq!(after.providers, BTreeMap::from([(id("p"), provider())]));
+        file.remove_provider(&id("p"));
+        assert!(RunningFile::open(dir.path(), false).1.providers.is_empty());
+    }
+
+    #[test]
+    fn the_file_is_for_this_user_alone_and_nothing_is_left_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, _) = RunningFile::open(dir.path(), false);
+        file.put_actor(&id("a"), actor(1));
+        let path = dir.path().join(FILE_NAME);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_clean_start_forgets_what_ran() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, _) = RunningFile::open(dir.path(), false);
+        file.put_actor(&id("a"), actor(1));
+        assert_eq!(RunningFile::open(dir.path(), true).1, Running::default());
+        assert!(RunningFile::open(dir.path(), false).1.actors.is_empty());
+    }
+
+    #[test]
+    fn a_damaged_file_is_put_aside_and_the_host_begins_with_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE_NAME);
+        for content in ["", "{", "[]", r#"{"version":2}"#, r#"{"version":1,"actors":{"a.b":{}}}"#] {
+            fs::write(&path, content).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            assert!(matches!(read(&path), Err(RestoreError::Damaged { .. })), "{content}");
+            let (file, running) = RunningFile::open(dir.path(), false);
+            assert_eq!(running, Running::default());
+            let aside = dir.path().join("running.json.damaged");
+            assert_eq!(fs::read_to_string(aside).unwrap(), content);
+            file.put_provider(&id("p"), provider());
+            assert_eq!(RunningFile::open(dir.path(), false).1.providers.len(), 1);
+        }
+    }
+
+    #[test]
+    fn a_file_that_others_can_write_is_not_believed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE_NAME);
+        fs::write(&path, r#"{"version":1}"#).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o622)).unwrap();
+        assert!(matches!(read(&path), Err(RestoreError::Exposed { .. })));
+    }
+
+    #[test]
+    fn writing_replaces_the_file_and_never_changes_the_former_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, _) = RunningFile::open(dir.path(), false);
+        file.put_actor(&id("a"), actor(1));
+        // Whoever has the former file open still reads it whole.
+        let mut former = File::open(dir.path().join(FILE_NAME)).unwrap();
+        file.put_actor(&id("a"), actor(2));
+        let mut text = String::new();
+        former.read_to_string(&mut text).unwrap();
+        let former: Running = serde_json::from_str(&text).unwrap();
+        assert_eq!(former.actors[&id("a")].count, 1);
+    }
+}

@@ -1,0 +1,126 @@
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use zeroize::Zeroizing;
+
+use super::*;
+
+#[test]
+fn pauses_grow_to_a_ceiling_and_the_first_attempt_has_none() {
+    assert_eq!(pause(0), Duration::ZERO);
+    assert_eq!(pause(1), Duration::ZERO);
+    for _ in 0..100 {
+        assert!((PAUSE_MIN / 2..PAUSE_MIN * 2).contains(&pause(2)));
+        assert!((PAUSE_MAX / 2..PAUSE_MAX * 2).contains(&pause(usize::MAX)));
+    }
+}
+
+#[test]
+fn without_a_key_no_two_connections_share_an_inbox_prefix() {
+    let identity = Identity {
+        creds: None,
+        key: None,
+    };
+    assert_ne!(identity.inbox_prefix(), identity.inbox_prefix());
+    let identity = Identity {
+        creds: None,
+        key: Some("UKEY".into()),
+    };
+    assert_eq!(identity.inbox_prefix(), "_INBOX_UKEY");
+}
+
+#[tokio::test]
+async fn no_server_at_all_is_said_at_once() {
+    let options = LatticeOptions {
+        urls: Vec::new(),
+        ..LatticeOptions::default()
+    };
+    assert!(matches!(
+        connect(&options).await,
+        Err(ConnectError::NoServer)
+    ));
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_given_up_at_the_deadline_and_named_without_its_password() {
+    // Port 9 is reserved for a service that nobody runs.
+    let options = LatticeOptions {
+        urls: ServerUrl::parse_list("nats://me:hunter2@127.0.0.1:9").unwrap(),
+        connect_timeout: Duration::from_millis(300),
+        ..LatticeOptions::default()
+    };
+    let began = Instant::now();
+    let error = connect(&options).await.unwrap_err();
+    assert!(began.elapsed() < Duration::from_secs(5));
+    assert!(
+        matches!(error, ConnectError::Unreachable { .. }),
+        "{error:?}"
+    );
+    let text = error.to_string();
+    assert!(
+        text.contains("`nats://127.0.0.1:9`") && !text.contains("hunter2"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_server_without_jetstream_is_refused_with_what_to_do() {
+    let nats = fixture::Nats::start_with(trellis_nats_server::Launch::without_jetstream);
+    let error = connect(&nats.options()).await.unwrap_err();
+    assert!(
+        matches!(error, ConnectError::NoJetStream { .. }),
+        "{error:?}"
+    );
+    assert!(error.to_string().contains("start it with `-js`"), "{error}");
+    connect_control(&nats.options()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_refused_at_once_and_the_right_one_is_not() {
+    let nats = fixture::Nats::start_with(|launch| {
+        launch.extra_config("authorization { users: [ { nkey: \"UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4\" } ] }")
+    });
+    let mut options = nats.options();
+    let error = connect_control(&options).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Refused { .. }), "{error:?}");
+    options.nkey_seed = Some(Zeroizing::new(
+        "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY".to_owned(),
+    ));
+    let client = connect_control(&options).await.unwrap();
+    assert!(
+        client
+            .new_inbox()
+            .starts_with("_INBOX_UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4."),
+        "{}",
+        client.new_inbox()
+    );
+}
+
+#[tokio::test]
+async fn a_missing_credentials_file_is_named() {
+    let options = LatticeOptions {
+        creds_file: Some("/nowhere/me.creds".into()),
+        ..LatticeOptions::default()
+    };
+    let error = connect(&options).await.unwrap_err().to_string();
+    assert!(
+        error.starts_with("cannot use the credentials file `/nowhere/me.creds`"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn both_connections_work_count_reconnects_and_close() {
+    let mut nats = fixture::Nats::start();
+    let connection = nats.connect().await;
+    assert_eq!(*connection.reconnects().borrow(), 1);
+    nats.stop();
+    nats.start_again();
+    let mut reconnects = connection.reconnects();
+    let again = reconnects.wait_for(|count| *count == 2);
+    tokio::time::timeout(Duration::from_secs(20), again)
+        .await
+        .unwrap()
+        .unwrap();
+    connection.data.flush().await.unwrap();
+    connection.close().await;
+}

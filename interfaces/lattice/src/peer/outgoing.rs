@@ -1,0 +1,321 @@
+//! Calls of this host to its peers, from their first frame to their last.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use http_body::Body as _;
+use http_body_util::{BodyExt as _, Empty};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio_util::sync::CancellationToken;
+use trellis_protocol::frame::{CallNumber, Frame, Stream, rest_cost};
+use trellis_protocol::limits::{DEADLINE_MAX, FRAME_PAYLOAD_BYTES_MAX, VALUE_BYTES_MAX};
+use trellis_protocol::{InvocationHead, Lease, Refusal, RefusalCode};
+
+use super::PeerBody;
+use super::body::{Arriving, Reader, Reading, send_body, send_rest};
+use super::courier::Say;
+use super::message;
+use super::remote::{Answer, Outgoing, Remote};
+use super::shared::{Shared, lost_refusal};
+use super::stream_out::StreamOut;
+
+/// A call in the table of its peer. Dropped before it is settled, it tells the peer that the caller has gone.
+pub(super) struct OutgoingCall {
+    shared: Arc<Shared>,
+    remote: Arc<Remote>,
+    number: CallNumber,
+    state: Arc<Outgoing>,
+    permit: Option<OwnedSemaphorePermit>,
+    settled: bool,
+}
+
+impl OutgoingCall {
+    fn begin(
+        shared: &Arc<Shared>,
+        host: &str,
+        upload: StreamOut,
+        idempotent: bool,
+    ) -> Result<(Self, oneshot::Receiver<Answer>), Refusal> {
+        let permit = Arc::clone(&shared.outgoing_permits).try_acquire_owned().map_err(|_| {
+            overloaded("too many calls to other hosts are under way")
+        })?;
+        if shared.cancel.is_cancelled() {
+            return Err(Refusal::new(RefusalCode::Draining, "this host has stopped"));
+        }
+        let remote = shared.remote(host).ok_or_else(|| not_here(host))?;
+        let (state, answer) = Outgoing::new(upload, idempotent);
+        let number = shared.next_call.fetch_add(1, Ordering::Relaxed);
+        remote.enter_outgoing(number, Arc::clone(&state))?;
+        let call = Self {
+            shared: Arc::clone(shared),
+            remote,
+            number,
+            state,
+            permit: Some(permit),
+            // Nothing has been sent, so there is nothing to cancel.
+            settled: true,
+        };
+        // The host may have left between the look at the routes and the entry; then nobody tells this call.
+        let present = shared.routes.identity(host);
+        if present.is_none_or(|(_, incarnation)| incarnation != call.remote.host.incarnation) {
+            return Err(not_here(host));
+        }
+        Ok((call, answer))
+    }
+
+    async fn send_first(&mut self, frame: &Frame) -> Result<(), Refusal> {
+        // Cancelled halfway, the frame may or may not have left.
+        self.settled = false;
+        let sent = self.shared.send_first(&self.remote, self.number, frame).await;
+        self.settled = sent.is_err();
+        sent
+    }
+
+    fn reader(&self) -> Reader {
+        let reading = Reading::Response(Arc::clone(&self.state));
+        Reader::new(&self.shared, &self.remote, self.number, reading)
+    }
+
+    /// Ends a call that the peer knows to have ended.
+    pub(super) fn settle(mut self) {
+        self.settled = true;
+    }
+}
+
+impl Drop for OutgoingCall {
+    fn drop(&mut self) {
+        self.remote.leave_outgoing(self.number);
+        self.state.upload.close(Refusal::new(RefusalCode::Cancelled, "the call has ended"));
+        if !self.settled {
+            let permits = self.permit.take().into_iter().collect();
+            self.shared.signal(&self.remote, self.number, Say::Cancel, permits);
+        }
+    }
+}
+
+pub(super) async fn invoke(
+    shared: &Arc<Shared>,
+    host: &str,
+    mut head: InvocationHead,
+    payload: Bytes,
+    deadline: Instant,
+    cancel: &CancellationToken,
+) -> Result<Bytes, Refusal> {
+    if payload.len() > VALUE_BYTES_MAX {
+        return Err(too_large("the parameters", payload.len()));
+    }
+    head.deadline_ms = milliseconds_left(deadline)?;
+    let (mut call, answer) =
+        OutgoingCall::begin(shared, host, StreamOut::default(), head.idempotent)?;
+    within(deadline, cancel, async {
+        let mut first = payload;
+        let rest = first.split_off(first.len().min(FRAME_PAYLOAD_BYTES_MAX));
+        let number = call.number;
+        call.send_first(&Frame::Invoke {
+            call: number,
+            head: Box::new(head),
+            payload: first,
+            rest: length(&rest),
+        })
+        .await?;
+        let answer = answer_while_sending(&call, answer, rest).await;
+        let (beginning, rest) = match answer {
+            Answer::Reply { result, rest } => (result, rest),
+            Answer::Refused(refusal) => {
+                call.settled = true;
+                return Err(refusal);
+            }
+            Answer::Http { .. } => return Err(wrong_answer()),
+        };
+        if rest == 0 {
+            call.settled = true;
+            return Ok(beginning);
+        }
+        let result = rest_of_result(&call, &beginning, rest).await?;
+        call.settled = true;
+        Ok(result)
+    })
+    .await
+}
+
+/// Sends the rest of the parameters, as the peer asks for them, until they are sent or the peer answers.
+async fn answer_while_sending(
+    call: &OutgoingCall,
+    mut answer: oneshot::Receiver<Answer>,
+    rest: Bytes,
+) -> Answer {
+    if !rest.is_empty() {
+        let upload = &call.state.upload;
+        let sending =
+            send_rest(&call.shared, &call.remote, call.number, Stream::ToCallee, upload, rest);
+        tokio::select! {
+            biased;
+            answered = &mut answer => return answered.unwrap_or_else(|_| Answer::Refused(forgotten())),
+            sent = sending => if let Err(refusal) = sent {
+                // Where the stream was closed from the other side, the answer says why.
+                if let Some(Ok(answered)) = (&mut answer).now_or_never() {
+                    return answered;
+                }
+                return Answer::Refused(refusal);
+            },
+        }
+    }
+    answer.await.unwrap_or_else(|_| Answer::Refused(forgotten()))
+}
+
+async fn rest_of_result(
+    call: &OutgoingCall,
+    beginning: &[u8],
+    rest: u32,
+) -> Result<Bytes, Refusal> {
+    let cost = rest_cost(rest);
+    let room = call.shared.budget.result(cost).await;
+    call.state.download.open_value(cost, room);
+    let reader = call.reader();
+    let credit = Frame::Credit {
+        call: call.number,
+        stream: Stream::ToCaller,
+        bytes: u32::try_from(cost).unwrap_or(u32::MAX),
+    };
+    call.shared.send(&call.remote, &credit).await?;
+    reader.rest(beginning, rest).await.map(Bytes::from)
+}
+
+pub(super) async fn http(
+    shared: &Arc<Shared>,
+    host: &str,
+    mut head: InvocationHead,
+    deadline: Instant,
+    cancel: &CancellationToken,
+    request: http::Request<PeerBody>,
+) -> Result<http::Response<PeerBody>, Refusal> {
+    head.deadline_ms = milliseconds_left(deadline)?;
+    let (parts, body) = request.into_parts();
+    let fields = message::to_fields(&parts.headers)?;
+    let window = shared.budget.window();
+    let window = window.ok_or_else(|| overloaded("the byte budget for other hosts is used up"))?;
+    let upload = StreamOut::with_credit(trellis_protocol::frame::STREAM_INITIAL_BYTES);
+    let (mut call, answer) = OutgoingCall::begin(shared, host, upload, head.idempotent)?;
+    call.state.download.open_body(window);
+    within(deadline, cancel, async {
+        let has_body = !body.is_end_stream();
+        let number = call.number;
+        call.send_first(&Frame::HttpRequest {
+            call: number,
+            head: Box::new(head),
+            method: parts.method.as_str().to_owned(),
+            uri: parts.uri.to_string(),
+            fields,
+            has_body,
+        })
+        .await?;
+        if has_body {
+            spawn_upload(&call, body);
+        }
+        let answer = answer.await.unwrap_or_else(|_| Answer::Refused(forgotten()));
+        let (status, fields, has_body) = match answer {
+            Answer::Http { status, fields, has_body } => (status, fields, has_body),
+            Answer::Refused(refusal) => {
+                call.settle();
+                return Err(refusal);
+            }
+            Answer::Reply { .. } => return Err(wrong_answer()),
+        };
+        let response = message::response(status, fields, ())?;
+        let body = if has_body {
+            let cancelled = cancel.clone().cancelled_owned().boxed();
+            Arriving::response(call.reader(), call, cancelled)
+        } else {
+            call.settle();
+            Empty::new().map_err(|never| match never {}).boxed_unsync()
+        };
+        Ok(response.map(|()| body))
+    })
+    .await
+}
+
+/// The body goes on beside the response, and ends with the call at the latest.
+fn spawn_upload(call: &OutgoingCall, body: PeerBody) {
+    let (shared, remote) = (Arc::clone(&call.shared), Arc::clone(&call.remote));
+    let (number, state) = (call.number, Arc::clone(&call.state));
+    let ended = shared.cancel.clone();
+    call.shared.calls.spawn(async move {
+        let sending =
+            send_body(&shared, &remote, number, Stream::ToCallee, &state.upload, body);
+        ended.run_until_cancelled(sending).await;
+    });
+}
+
+pub(super) async fn release(shared: &Arc<Shared>, host: &str, lease: Lease) {
+    let Some(remote) = shared.remote(host) else { return };
+    if let Err(error) = shared.send(&remote, &Frame::Release { lease }).await {
+        tracing::debug!(host, %error, "cannot release an instance's handles");
+    }
+}
+
+/// Runs a call's work until its deadline, or until it is cancelled. Dropping the work does the rest.
+async fn within<T>(
+    deadline: Instant,
+    cancel: &CancellationToken,
+    work: impl Future<Output = Result<T, Refusal>>,
+) -> Result<T, Refusal> {
+    tokio::select! {
+        biased;
+        result = work => result,
+        () = cancel.cancelled() => {
+            Err(Refusal::new(RefusalCode::Cancelled, "the call was cancelled"))
+        }
+        () = tokio::time::sleep_until(deadline.into()) => Err(deadline_exceeded()),
+    }
+}
+
+fn milliseconds_left(deadline: Instant) -> Result<u32, Refusal> {
+    let left = deadline.saturating_duration_since(Instant::now()).min(DEADLINE_MAX);
+    if left < Duration::from_millis(1) {
+        return Err(deadline_exceeded());
+    }
+    Ok(u32::try_from(left.as_millis()).unwrap_or(u32::MAX))
+}
+
+fn length(bytes: &Bytes) -> u32 {
+    u32::try_from(bytes.len()).unwrap_or(u32::MAX)
+}
+
+/// What `No responders` makes of a call.
+pub(super) fn no_responders(shared: &Shared, host: &str, idempotent: bool) -> Refusal {
+    if idempotent || shared.limits.inbox_is_closed {
+        not_here(host)
+    } else {
+        lost_refusal(host, "nobody seems to listen there")
+    }
+}
+
+fn not_here(host: &str) -> Refusal {
+    Refusal::new(RefusalCode::NotHere, format!("host {host} is not in the lattice at present"))
+}
+
+pub(super) fn overloaded(why: &str) -> Refusal {
+    Refusal::new(RefusalCode::Overloaded, why)
+}
+
+pub(super) fn deadline_exceeded() -> Refusal {
+    Refusal::new(RefusalCode::DeadlineExceeded, "the deadline passed before there was an answer")
+}
+
+pub(super) fn too_large(what: &str, bytes: usize) -> Refusal {
+    Refusal::new(
+        RefusalCode::TooLarge,
+        format!("{what} of {bytes} bytes exceed the limit of {VALUE_BYTES_MAX}"),
+    )
+}
+
+fn wrong_answer() -> Refusal {
+    Refusal::new(RefusalCode::Internal, "the host answered with another kind of frame")
+}
+
+fn forgotten() -> Refusal {
+    Refusal::new(RefusalCode::OutcomeUnknown, "this host stopped before there was an answer")
+}

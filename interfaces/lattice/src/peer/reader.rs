@@ -1,0 +1,257 @@
+//! The reader task: everything that arrives for this host from its peers, checked and handed on, never waited for.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Semaphore, broadcast, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use trellis_protocol::RefusalCode;
+use trellis_protocol::envelope::{EnvelopeError, Sealed};
+use trellis_protocol::frame::{CallNumber, Frame, Stream};
+
+use super::budget::Budget;
+use super::clock::Clock;
+use super::courier::{self, REFUSALS_MAX};
+use super::incoming::{self, Asked};
+use super::outgoing::no_responders;
+use super::remote::{Answer, Remote};
+use super::shared::Shared;
+use super::stream_in::{Broken, Piece};
+use super::{PeerHandler, PeerOptions, PeerRejection, PeerStartError};
+use crate::routes::LostHost;
+
+pub(super) async fn start(
+    options: PeerOptions,
+    handler: Arc<dyn PeerHandler>,
+) -> Result<Arc<Shared>, PeerStartError> {
+    let PeerOptions { client, subjects, key, incarnation, routes, limits } = options;
+    let own: Arc<str> = Arc::from(key.public().as_str());
+    let inbox = client.new_inbox();
+    let lost = routes.lost();
+    let frames = subscribe(&client, subjects.rpc_of_host(&own)).await?;
+    let bounced = subscribe(&client, format!("{inbox}.>")).await?;
+    let (signals, queue) = mpsc::unbounded_channel();
+    let shared = Arc::new(Shared {
+        clock: Clock::start(),
+        budget: Budget::new(limits.budget_bytes),
+        refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
+        incoming_permits: Arc::new(Semaphore::new(limits.incoming_calls)),
+        outgoing_permits: Arc::new(Semaphore::new(limits.outgoing_calls)),
+        rejected: crate::presence::tally::Tally::default(),
+        draining: AtomicBool::new(false),
+        next_call: AtomicU64::new(1),
+        remotes: Mutex::new(HashMap::new()),
+        tasks: TaskTracker::new(),
+        calls: TaskTracker::new(),
+        cancel: CancellationToken::new(),
+        client,
+        subjects,
+        key,
+        own,
+        incarnation,
+        routes,
+        limits,
+        handler,
+        inbox,
+        signals,
+    });
+    let cancel = shared.cancel.clone();
+    shared.tasks.spawn(courier::run(Arc::clone(&shared), queue, cancel.clone()));
+    shared.tasks.spawn(run(Arc::clone(&shared), frames, bounced, lost, cancel));
+    Ok(shared)
+}
+
+async fn subscribe(
+    client: &async_nats::Client,
+    subject: String,
+) -> Result<async_nats::Subscriber, PeerStartError> {
+    client.subscribe(subject.clone()).await.map_err(|error| PeerStartError::Subscribe {
+        subject,
+        reason: error.to_string(),
+    })
+}
+
+async fn run(
+    shared: Arc<Shared>,
+    mut frames: async_nats::Subscriber,
+    mut bounced: async_nats::Subscriber,
+    mut lost: broadcast::Receiver<LostHost>,
+    cancel: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            message = frames.next() => match message {
+                Some(message) => {
+                    if let Err(reason) = receive(&shared, &message.subject, &message.payload) {
+                        shared.rejected.count(reason);
+                    }
+                }
+                None => break,
+            },
+            Some(message) = bounced.next() => {
+                if message.status == Some(async_nats::StatusCode::NO_RESPONDERS) {
+                    nobody_listens(&shared, &message.subject);
+                }
+            }
+            news = lost.recv() => match news {
+                Ok(host) => shared.lost(&host),
+                Err(RecvError::Lagged(_)) => shared.lose_all_that_left(),
+                // The routes ended, and with them the knowledge of whom to believe.
+                Err(RecvError::Closed) => break,
+            },
+        }
+    }
+    tracing::error!("the connection for calls between hosts is closed; no call of a peer is served any more");
+}
+
+/// Checks a message, the cheapest checks first, and hands its frame on.
+fn receive(shared: &Arc<Shared>, subject: &str, bytes: &Bytes) -> Result<(), PeerRejection> {
+    let sealed = Sealed::read(bytes).map_err(|error| match error {
+        EnvelopeError::UnknownVersion { .. } => PeerRejection::UnknownVersion,
+        _ => PeerRejection::Malformed,
+    })?;
+    if sealed.recipient != *shared.own {
+        return Err(PeerRejection::WrongRecipient);
+    }
+    if sealed.recipient_incarnation != shared.incarnation {
+        return Err(PeerRejection::WrongIncarnation);
+    }
+    // NATS permissions bind the subject's last token to its sender; that is worth something only if it is compared.
+    if subject.rsplit('.').next() != Some(sealed.sender.as_str()) {
+        return Err(PeerRejection::Misrouted);
+    }
+    let from = shared.remote(&sealed.sender).ok_or(PeerRejection::Stranger)?;
+    if from.host.incarnation != sealed.sender_incarnation {
+        return Err(PeerRejection::WrongIncarnation);
+    }
+    if !from.is_new(sealed.sequence) {
+        return Err(PeerRejection::Replayed);
+    }
+    let opened = sealed.open(&from.public).map_err(|_| PeerRejection::Signature)?;
+    let delay_ms = from
+        .arrived(opened.sequence, shared.clock.elapsed_ms(), opened.sent_ms)
+        .ok_or(PeerRejection::Replayed)?;
+    match Frame::decode(&opened.frame) {
+        Ok(frame) => dispatch(shared, &from, frame, delay_ms),
+        Err(error) => {
+            tracing::debug!(host = %from.host.key, %error, "a peer sent a frame that is none");
+            if let Some(call) = Frame::refusable_call(&opened.frame) {
+                shared.refuse(&from, call, error.to_refusal());
+            }
+            Err(PeerRejection::BadFrame)
+        }
+    }
+}
+
+/// Hands a frame to its call. A call that is not there has ended, which its peer may not know yet.
+fn dispatch(
+    shared: &Arc<Shared>,
+    from: &Arc<Remote>,
+    frame: Frame,
+    delay_ms: u64,
+) -> Result<(), PeerRejection> {
+    match frame {
+        Frame::Invoke { call, head, payload, rest } => {
+            let asked = Asked::Invoke { payload, rest };
+            incoming::admit(shared, from, call, head, asked, delay_ms);
+        }
+        Frame::HttpRequest { call, head, method, uri, fields, has_body } => {
+            let asked = Asked::Http { method, uri, fields, has_body };
+            incoming::admit(shared, from, call, head, asked, delay_ms);
+        }
+        Frame::Reply { call, result, rest } => {
+            answer(from, call, Answer::Reply { result, rest });
+        }
+        Frame::HttpResponse { call, status, fields, has_body } => {
+            answer(from, call, Answer::Http { status, fields, has_body });
+        }
+        Frame::Refuse { call, refusal } => {
+            if let Some(outgoing) = from.outgoing(call) {
+                outgoing.end(&refusal);
+            }
+            // A bad frame of ours about one of the peer's calls is refused, too.
+        }
+        Frame::Data { call, stream, sequence, bytes, last, trailers } => {
+            let piece = Piece { bytes, last, trailers };
+            return data(from, call, stream, sequence, piece);
+        }
+        Frame::Credit { call, stream, bytes } => match stream {
+            Stream::ToCallee => {
+                from.outgoing(call).inspect(|call| call.upload.grant(bytes));
+            }
+            Stream::ToCaller => {
+                from.incoming(call).inspect(|call| call.download.grant(bytes));
+            }
+        },
+        Frame::Abort { call, stream, refusal } => match stream {
+            Stream::ToCallee => {
+                from.incoming(call).inspect(|call| call.upload.fail(refusal));
+            }
+            Stream::ToCaller => {
+                from.outgoing(call).inspect(|call| call.download.fail(refusal));
+            }
+        },
+        Frame::Stop { call, stream } => {
+            let stopped = trellis_protocol::Refusal::new(
+                RefusalCode::Cancelled,
+                "the stream's reader wants no more",
+            );
+            match stream {
+                Stream::ToCallee => {
+                    from.outgoing(call).inspect(|call| call.upload.close(stopped));
+                }
+                Stream::ToCaller => {
+                    from.incoming(call).inspect(|call| call.download.close(stopped));
+                }
+            }
+        }
+        Frame::Cancel { call } => {
+            from.incoming(call).inspect(|call| call.end());
+        }
+        Frame::Release { lease } => incoming::release(shared, from, lease),
+    }
+    Ok(())
+}
+
+fn answer(from: &Remote, call: CallNumber, answer: Answer) {
+    if let Some(outgoing) = from.outgoing(call) {
+        outgoing.answer(answer);
+    }
+}
+
+fn data(
+    from: &Remote,
+    call: CallNumber,
+    stream: Stream,
+    sequence: u32,
+    piece: Piece,
+) -> Result<(), PeerRejection> {
+    let pushed = match stream {
+        Stream::ToCallee => from.incoming(call).map(|call| call.upload.push(sequence, piece)),
+        Stream::ToCaller => from.outgoing(call).map(|call| call.download.push(sequence, piece)),
+    };
+    match pushed {
+        // What comes after the end crossed a stop or a failure on its way.
+        None | Some(Ok(()) | Err(Broken::Closed)) => Ok(()),
+        Some(Err(Broken::Gap | Broken::Credit)) => Err(PeerRejection::BrokenStream),
+    }
+}
+
+/// The server says, or somebody pretends it says, that nobody subscribes for a peer.
+fn nobody_listens(shared: &Shared, subject: &str) {
+    let Some(rest) = subject.strip_prefix(&shared.inbox) else { return };
+    let mut tokens = rest.trim_start_matches('.').split('.');
+    let (Some(host), Some(Ok(call))) = (tokens.next(), tokens.next().map(str::parse)) else {
+        return;
+    };
+    let remote = shared.remotes().get(host).cloned();
+    if let Some(outgoing) = remote.and_then(|remote| remote.outgoing(call)) {
+        outgoing.end(&no_responders(shared, host, outgoing.idempotent));
+    }
+}

@@ -1,0 +1,86 @@
+//! `wash config`: named configurations, flat maps of strings.
+
+use trellis_protocol::control::{Configuration, Request as _, lattice::check_config_name};
+
+use crate::cli::{self, ConfigPut};
+use crate::connection::Lattice;
+use crate::exit::Failure;
+use crate::outcome::remark;
+use crate::output::{self, Report};
+use crate::settings::Settings;
+
+pub(super) async fn run(command: cli::Config, settings: &Settings) -> Result<Report, Failure> {
+    match command {
+        cli::Config::Put(args) => put(args, settings).await,
+        cli::Config::Get(args) => get(&args.name, settings).await,
+        cli::Config::Del(args) => delete(&args.name, settings).await,
+    }
+}
+
+async fn put(args: ConfigPut, settings: &Settings) -> Result<Report, Failure> {
+    check_name(&args.name)?;
+    let mut config = Configuration::default();
+    for (key, value) in args.pairs {
+        if config.0.insert(key.clone(), value).is_some() {
+            return Err(Failure::usage(format!(
+                "wash config put: {key} is given twice"
+            )));
+        }
+    }
+    config
+        .check()
+        .map_err(|fault| Failure::usage(format!("wash config put: {fault}")))?;
+    let lattice = Lattice::connect(settings).await?;
+    let name = &args.name;
+    let message = lattice
+        .client()
+        .put_config(name, &config)
+        .await
+        .map_err(|error| {
+            lattice.failure(&format!("cannot put the configuration {name}"), &error)
+        })?;
+    let keys: Vec<_> = config.0.keys().collect();
+    // The values may be nobody's business, and whoever gave them has them.
+    let text = format!("configuration {name} put, {} keys\n", keys.len());
+    Ok(Report::new(text)
+        .with("name", name)
+        .with("keys", keys)
+        .with_some("message", remark(&message)))
+}
+
+async fn get(name: &str, settings: &Settings) -> Result<Report, Failure> {
+    check_name(name)?;
+    let lattice = Lattice::connect(settings).await?;
+    let config = lattice
+        .client()
+        .get_config(name)
+        .await
+        .map_err(|error| lattice.failure(&format!("cannot get the configuration {name}"), &error))?
+        .ok_or_else(|| {
+            Failure::refused(format!(
+                "there is no configuration {name}; put one with `wash config put {name} key=value`"
+            ))
+        })?;
+    let rows = config
+        .0
+        .iter()
+        .map(|(key, value)| vec![key.clone(), value.clone()]);
+    Ok(Report::new(output::table(&["key", "value"], rows))
+        .with("name", name)
+        .with("config", &config))
+}
+
+async fn delete(name: &str, settings: &Settings) -> Result<Report, Failure> {
+    check_name(name)?;
+    let lattice = Lattice::connect(settings).await?;
+    let message = lattice.client().del_config(name).await.map_err(|error| {
+        lattice.failure(&format!("cannot delete the configuration {name}"), &error)
+    })?;
+    Ok(Report::new(format!("configuration {name} deleted\n"))
+        .with("name", name)
+        .with_some("message", remark(&message)))
+}
+
+fn check_name(name: &str) -> Result<(), Failure> {
+    check_config_name(name).map_err(|fault| Failure::usage(format!("wash config: it {fault}")))
+}

@@ -1,0 +1,211 @@
+//! `wash get`: what there is in the lattice.
+
+use trellis_protocol::control::{HostDescription, HostInventory, Map};
+
+use crate::cli::{Get, GetInventory};
+use crate::command::link;
+use crate::connection::Lattice;
+use crate::exit::Failure;
+use crate::output::{self, Report, printable};
+use crate::placement;
+use crate::settings::Settings;
+
+pub(super) async fn run(command: Get, settings: &Settings) -> Result<Report, Failure> {
+    match command {
+        Get::Hosts => hosts(settings).await,
+        Get::Inventory(args) => inventory(&args, settings).await,
+        Get::Links => link::query(settings).await,
+        Get::Claims => claims(settings).await,
+    }
+}
+
+async fn hosts(settings: &Settings) -> Result<Report, Failure> {
+    let lattice = Lattice::connect(settings).await?;
+    let hosts = placement::hosts(&lattice).await?;
+    Ok(Report::new(describe_hosts(&hosts)).with("hosts", hosts))
+}
+
+fn describe_hosts(hosts: &[HostDescription]) -> String {
+    output::table(
+        &["host", "name", "version", "uptime", "labels"],
+        hosts.iter().map(|host| {
+            vec![
+                host.id.clone(),
+                host.friendly_name.clone(),
+                host.version.clone().unwrap_or_default(),
+                uptime(host.uptime_seconds),
+                labels(&host.labels),
+            ]
+        }),
+    )
+}
+
+async fn inventory(args: &GetInventory, settings: &Settings) -> Result<Report, Failure> {
+    let lattice = Lattice::connect(settings).await?;
+    let inventories = match &args.host {
+        None => placement::inventories(&lattice).await?,
+        Some(meant) => {
+            let host = placement::find(&lattice, meant).await?;
+            let asked = lattice.client().inventory(&host.id).await;
+            vec![asked.map_err(|error| {
+                lattice.failure(&format!("cannot ask host {host} what it runs"), &error)
+            })?]
+        }
+    };
+    let text: Vec<_> = inventories.iter().map(describe_inventory).collect();
+    Ok(Report::new(text.join("\n")).with("inventories", inventories))
+}
+
+fn describe_inventory(inventory: &HostInventory) -> String {
+    let mut text = format!(
+        "host {} ({}), up {}{}\n",
+        printable(&inventory.host_id),
+        printable(&inventory.friendly_name),
+        uptime(inventory.uptime_seconds),
+        match labels(&inventory.labels).as_str() {
+            "" => String::new(),
+            labels => format!(", {}", printable(labels)),
+        }
+    );
+    let actors = inventory.components.iter().map(|component| {
+        [
+            "actor".to_owned(),
+            component.id.clone(),
+            component.name.clone().unwrap_or_default(),
+            component.max_instances.to_string(),
+            component.image_ref.clone(),
+        ]
+    });
+    let providers = inventory.providers.iter().map(|provider| {
+        [
+            "provider".to_owned(),
+            provider.id.clone(),
+            provider.name.clone().unwrap_or_default(),
+            String::new(),
+            provider.image_ref.clone().unwrap_or_default(),
+        ]
+    });
+    let rows: Vec<_> = actors
+        .chain(providers)
+        .map(|row| row.to_vec())
+        .collect();
+    if rows.is_empty() {
+        text.push_str("runs nothing\n");
+    } else {
+        let header = ["", "id", "name", "at once", "reference"];
+        text.push_str(&output::table(&header, rows));
+    }
+    text
+}
+
+async fn claims(settings: &Settings) -> Result<Report, Failure> {
+    let lattice = Lattice::connect(settings).await?;
+    let mut claims = lattice
+        .client()
+        .claims()
+        .await
+        .map_err(|error| lattice.failure("cannot ask for claims", &error))?;
+    claims.sort_by(|one, other| (one.get("name"), one.get("sub")).cmp(&(other.get("name"), other.get("sub"))));
+    Ok(Report::new(describe_claims(&claims)).with("claims", claims))
+}
+
+fn describe_claims(claims: &[Map]) -> String {
+    let value = |map: &Map, names: [&str; 2]| {
+        names
+            .iter()
+            .find_map(|name| map.get(*name))
+            .cloned()
+            .unwrap_or_default()
+    };
+    output::table(
+        &["name", "version", "revision", "subject", "issuer", "tags"],
+        claims.iter().map(|map| {
+            vec![
+                value(map, ["name", "name"]),
+                value(map, ["version", "ver"]),
+                value(map, ["revision", "rev"]),
+                value(map, ["subject", "sub"]),
+                value(map, ["issuer", "iss"]),
+                value(map, ["tags", "tags"]),
+            ]
+        }),
+    )
+}
+
+fn labels(labels: &Map) -> String {
+    let pairs: Vec<_> = labels
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    pairs.join(" ")
+}
+
+/// Seconds as a person says them, in the two largest units.
+fn uptime(seconds: u64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    if days > 0 {
+        format!("{days}d {}h", hours % 24)
+    } else if hours > 0 {
+        format!("{hours}h {}m", minutes % 60)
+    } else if minutes > 0 {
+        format!("{minutes}m {}s", seconds % 60)
+    } else {
+        format!("{seconds}s")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trellis_protocol::control::{ComponentDescription, ProviderDescription};
+
+    use super::*;
+
+    #[test]
+    fn uptimes_have_two_units() {
+        let shown = [0, 59, 60, 3_661, 90_061].map(uptime);
+        assert_eq!(shown, ["0s", "59s", "1m 0s", "1h 1m", "1d 1h"]);
+    }
+
+    #[test]
+    fn an_inventory_lists_actors_then_providers() {
+        let inventory = HostInventory {
+            host_id: "NA".into(),
+            friendly_name: "fern".into(),
+            labels: [("zone".into(), "a".into())].into(),
+            uptime_seconds: 61,
+            components: vec![ComponentDescription {
+                id: "hello".into(),
+                image_ref: "file:///h.wasm".into(),
+                max_instances: 100,
+                ..ComponentDescription::default()
+            }],
+            providers: vec![ProviderDescription {
+                id: "http".into(),
+                image_ref: Some("http-server".into()),
+                ..ProviderDescription::default()
+            }],
+            ..HostInventory::default()
+        };
+        assert_eq!(
+            describe_inventory(&inventory),
+            "host NA (fern), up 1m 1s, zone=a\n\
+             \x20         ID     NAME  AT ONCE  REFERENCE\n\
+             actor     hello        100      file:///h.wasm\n\
+             provider  http                  http-server\n"
+        );
+    }
+
+    #[test]
+    fn claims_are_read_by_either_name() {
+        let map: Map = [
+            ("iss".into(), "A".into()),
+            ("sub".into(), "M".into()),
+            ("name".into(), "x".into()),
+        ]
+        .into();
+        assert_eq!(
+            describe_claims(&[map]),
+            "NAME  VERSION  REVISION  SUBJECT  ISSUER  TAGS\nx                        M        A\n"
+        );
+    }
+}

@@ -1,0 +1,235 @@
+//! Waiting for what becomes of a command. A host acknowledges first and works then; the outcome is an event.
+//!
+//! Events are news that anybody who may publish can tell, so nothing here is proof. Only those of the host that has the
+//! command count, which keeps apart what several hosts do at once. Subscribe before sending the command.
+
+use std::time::Duration;
+
+use tokio::time::timeout_at;
+use trellis_lattice::client::Events;
+use trellis_protocol::control::Map;
+use trellis_protocol::event::{Event, EventData};
+
+use crate::connection::Lattice;
+use crate::exit::{Failure, FailureKind};
+use crate::output::{self, printable};
+use crate::placement::Host;
+use crate::progress::Progress;
+
+/// What an event says about the command waited for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is about something else.
+    Other,
+    /// Work goes on.
+    Progress(String),
+    /// Done.
+    Done,
+    /// It failed, in the host's words.
+    Failed(String),
+}
+
+/// Waits until `judge` says that an event of this host is the outcome of `what` (`starting hello`).
+///
+/// # Errors
+/// Refused with the host's words, or timed out with what to look at.
+pub async fn wait(
+    events: &mut Events,
+    lattice: &Lattice,
+    host: &Host,
+    what: &str,
+    judge: impl Fn(&Event) -> Verdict,
+) -> Result<(), Failure> {
+    let within = lattice.outcome_timeout();
+    let deadline = tokio::time::Instant::now() + within;
+    let progress = Progress::start(format!("{what} on {host}"));
+    loop {
+        let event = match timeout_at(deadline, events.next()).await {
+            Ok(Some(Ok(event))) => event,
+            // Whoever publishes nonsense on these subjects must not end the wait.
+            Ok(Some(Err(_))) => continue,
+            Ok(None) => {
+                return Err(Failure::new(
+                    FailureKind::Unreachable,
+                    format!(
+                        "lost the connection while waiting for {what} on host {host}; it may go on: see `wash get inventory`"
+                    ),
+                ));
+            }
+            Err(_) => return Err(timed_out(what, host, within)),
+        };
+        if event.source != host.id {
+            continue;
+        }
+        match judge(&event) {
+            Verdict::Other => {}
+            Verdict::Progress(message) => progress.say(message),
+            Verdict::Done => return Ok(()),
+            Verdict::Failed(words) => {
+                return Err(Failure::refused(format!(
+                    "{what} on host {host} failed: {words}"
+                )));
+            }
+        }
+    }
+}
+
+/// Whether an event tells that an actor has reached `max_instances` on a host, and with this reference.
+pub fn judge_scaled(event: &Event, id: &str, reference: &str, max_instances: u32) -> Verdict {
+    match event.typed() {
+        Ok(Some(EventData::ComponentScaled(scaled))) if scaled.component_id == id => {
+            if scaled.image_ref != reference && scaled.max_instances > 0 {
+                Verdict::Failed(format!(
+                    "it keeps running {}; replace it with `wash scale component … --allow-update`",
+                    printable(&scaled.image_ref)
+                ))
+            } else if scaled.max_instances == max_instances {
+                Verdict::Done
+            } else {
+                // The outcome of somebody else's command, which came first.
+                Verdict::Other
+            }
+        }
+        Ok(Some(EventData::ComponentScaleFailed(failed)))
+            if failed.component_id == id && failed.image_ref == reference =>
+        {
+            Verdict::Failed(failed.error)
+        }
+        _ => progress(event, "component_id", id),
+    }
+}
+
+/// Whether an event tells that a provider has started.
+pub fn judge_provider_started(event: &Event, id: &str) -> Verdict {
+    match event.typed() {
+        Ok(Some(EventData::ProviderStarted(started))) if started.provider_id == id => Verdict::Done,
+        Ok(Some(EventData::ProviderStartFailed(failed))) if failed.provider_id == id => {
+            Verdict::Failed(failed.error)
+        }
+        _ => progress(event, "provider_id", id),
+    }
+}
+
+/// Whether an event tells that a provider has stopped.
+pub fn judge_provider_stopped(event: &Event, id: &str) -> Verdict {
+    match event.typed() {
+        Ok(Some(EventData::ProviderStopped(stopped))) if stopped.provider_id == id => Verdict::Done,
+        _ => progress(event, "provider_id", id),
+    }
+}
+
+/// Whether an event tells that its host has stopped.
+pub fn judge_host_stopped(event: &Event) -> Verdict {
+    match event.typed() {
+        Ok(Some(EventData::HostStopped(_))) => Verdict::Done,
+        _ => Verdict::Other,
+    }
+}
+
+/// Events that are no outcome but about the same thing tell how far the work is: `component_compiling`.
+fn progress(event: &Event, key: &str, id: &str) -> Verdict {
+    let is_outcome = EventData::NAMES.contains(&event.name.as_str());
+    if is_outcome || event.data.get(key).and_then(|value| value.as_str()) != Some(id) {
+        return Verdict::Other;
+    }
+    Verdict::Progress(format!(
+        "{}: {}",
+        id,
+        printable(&event.name.replace('_', " "))
+    ))
+}
+
+/// Pairs of a command line as a map; `None` where there are none.
+#[must_use]
+pub fn annotations(pairs: &[(String, String)]) -> Option<Map> {
+    (!pairs.is_empty()).then(|| pairs.iter().cloned().collect())
+}
+
+/// What a host said beside yes: told on stderr at once, and returned for JSON.
+pub fn remark(message: &str) -> Option<String> {
+    if message.is_empty() {
+        return None;
+    }
+    output::note(&format!("note: the host says: {}", printable(message)));
+    Some(message.to_owned())
+}
+
+fn timed_out(what: &str, host: &Host, within: Duration) -> Failure {
+    Failure::new(
+        FailureKind::TimedOut,
+        format!(
+            "no outcome of {what} on host {host} within {} ms; it may still come: see `wash get inventory`, or be more patient with --timeout-ms",
+            within.as_millis()
+        ),
+    )
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+mod tests {
+    use std::time::SystemTime;
+
+    use trellis_protocol::event::{self, ComponentScaleFailed, ComponentScaled};
+
+    use super::*;
+
+    fn event(data: &EventData) -> Event {
+        let bytes = event::encode(data, "NA", SystemTime::UNIX_EPOCH, uuid::Uuid::nil());
+        Event::parse(&bytes).unwrap()
+    }
+
+    fn scaled(id: &str, reference: &str, max_instances: u32) -> Event {
+        event(&EventData::ComponentScaled(ComponentScaled {
+            component_id: id.into(),
+            image_ref: reference.into(),
+            max_instances,
+            ..ComponentScaled::default()
+        }))
+    }
+
+    #[test]
+    fn the_event_for_this_actor_and_number_is_the_outcome() {
+        assert_eq!(judge_scaled(&scaled("a", "r", 5), "a", "r", 5), Verdict::Done);
+        assert_eq!(judge_scaled(&scaled("b", "r", 5), "a", "r", 5), Verdict::Other);
+        assert_eq!(judge_scaled(&scaled("a", "r", 4), "a", "r", 5), Verdict::Other);
+    }
+
+    #[test]
+    fn another_reference_that_stays_is_a_failure_that_says_how_to_replace_it() {
+        let verdict = judge_scaled(&scaled("a", "old", 5), "a", "new", 5);
+        assert!(
+            matches!(&verdict, Verdict::Failed(words) if words.contains("old") && words.contains("--allow-update"))
+        );
+    }
+
+    #[test]
+    fn a_failure_is_told_in_the_hosts_words() {
+        let failed = event(&EventData::ComponentScaleFailed(ComponentScaleFailed {
+            component_id: "a".into(),
+            image_ref: "r".into(),
+            error: "it is unsigned".into(),
+            ..ComponentScaleFailed::default()
+        }));
+        assert_eq!(
+            judge_scaled(&failed, "a", "r", 5),
+            Verdict::Failed("it is unsigned".into())
+        );
+        assert_eq!(judge_scaled(&failed, "a", "other", 5), Verdict::Other);
+    }
+
+    #[test]
+    fn other_events_about_the_same_actor_are_progress() {
+        let compiling = Event {
+            name: "component_compiling".into(),
+            source: "NA".into(),
+            id: String::new(),
+            time: String::new(),
+            data: serde_json::json!({"component_id": "a"}),
+        };
+        assert_eq!(
+            judge_scaled(&compiling, "a", "r", 5),
+            Verdict::Progress("a: component compiling".into())
+        );
+        assert_eq!(judge_scaled(&compiling, "b", "r", 5), Verdict::Other);
+    }
+}

@@ -1,0 +1,113 @@
+//! The command line as programs and people meet it: exit codes, help, and mistakes. No network.
+
+use crate::shell::{Shell, unused_port};
+
+#[test]
+fn the_help_lists_every_command_and_every_exit_code() {
+    let said = Shell::new().wash(&["--help"]);
+    said.assert_code(0);
+    for word in [
+        "up", "down", "build", "claims", "keys", "start", "scale", "stop", "link", "config", "get",
+        "call", "Exit codes:",
+    ] {
+        assert!(said.stdout.contains(word), "{word}\n{}", said.stdout);
+    }
+    assert_eq!(said.stderr, "");
+}
+
+#[test]
+fn mistakes_on_the_command_line_are_2_and_silent_on_stdout() {
+    let shell = Shell::new();
+    for line in [
+        &["nonsense"][..],
+        &["start", "component", "ref"],
+        &["start", "component", "ref", "a.b"],
+        &["start", "component", "ref", "id", "--max-instances", "0"],
+        &["link", "put", "a", "b", "wasi", "http"],
+        &["link", "put", "a", "b", "wasi", "http", "--interface", "No_Kebab"],
+        &["config", "put", "name", "novalue"],
+        &["config", "put", "name", "a=1", "a=2"],
+        &["config", "put", "bad name", "a=1"],
+        &["keys", "gen", "curve"],
+        &["call", "a", "nofunction"],
+        &["get", "hosts", "-x", "a.b"],
+        &["get", "hosts", "--nats-url", "http://x"],
+        &["scale", "component", "h", "ref", "id", "--host-id", "h", "-c", "1"],
+    ] {
+        let said = shell.wash(line);
+        said.assert_code(2);
+        assert_eq!(said.stdout, "", "{line:?}");
+        assert!(said.stderr.starts_with("error: "), "{line:?}\n{}", said.stderr);
+    }
+}
+
+#[test]
+fn mistakes_are_json_for_those_who_read_json() {
+    let shell = Shell::new();
+    for line in [&["nonsense", "-o", "json"][..], &["-o", "json", "call", "a", "f"]] {
+        let said = shell.wash(line);
+        said.assert_code(2);
+        let json = said.json();
+        assert_eq!(json["success"], false);
+        assert_eq!(json["code"], "usage");
+        assert!(json["error"].is_string());
+        assert_eq!(json.as_object().unwrap().len(), 3);
+    }
+}
+
+#[test]
+fn without_a_nats_server_it_is_3_and_says_what_to_start() {
+    let shell = Shell::new();
+    let url = format!("nats://ada:hunter2@127.0.0.1:{}", unused_port());
+    for line in [
+        &["get", "hosts"][..],
+        &["link", "query"],
+        &["config", "get", "x"],
+        &["stop", "component", "x"],
+    ] {
+        let said = shell.wash(&[line, &["--nats-url", &url, "--timeout-ms", "300"]].concat());
+        said.assert_code(3);
+        assert_eq!(said.stdout, "");
+        assert!(said.stderr.contains("wash up"), "{}", said.stderr);
+        assert!(!said.stderr.contains("hunter2"), "{}", said.stderr);
+    }
+}
+
+#[test]
+fn a_component_that_is_not_there_is_5_before_anybody_is_asked() {
+    let said = Shell::new().wash(&["start", "component", "./missing.wasm", "x"]);
+    said.assert_code(5);
+    assert!(said.stderr.contains("./missing.wasm"), "{}", said.stderr);
+}
+
+#[test]
+fn older_names_of_variables_are_read_with_a_note() {
+    let mut shell = Shell::new();
+    let port = unused_port().to_string();
+    shell.set("WASMCLOUD_CTL_PORT", &port);
+    let said = shell.wash(&["get", "hosts", "-t", "300"]);
+    said.assert_code(3);
+    assert!(
+        said.stderr
+            .contains("note: read WASMCLOUD_CTL_PORT; its name is TRELLIS_NATS_URL now"),
+        "{}",
+        said.stderr
+    );
+    assert!(said.stderr.contains(&port), "{}", said.stderr);
+}
+
+#[test]
+fn down_where_nothing_runs_is_no_failure() {
+    let shell = Shell::new();
+    let said = shell.wash(&["down", "-o", "json"]);
+    said.assert_code(0);
+    assert_eq!(
+        said.json(),
+        serde_json::json!({
+            "success": true,
+            "state_dir": shell.path("state/trellis"),
+            "host": "not-running",
+            "nats": "not-running",
+        })
+    );
+}

@@ -1,0 +1,196 @@
+//! The processes of the demo and the one directory that all of them write to.
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use trellis_nats_server::{Launch, NatsServer, Running};
+
+use super::wash::Wash;
+use crate::project::Project;
+
+/// Longest that a host may take to end by itself.
+const END_WITHIN: Duration = Duration::from_secs(20);
+
+/// Lines of a host's log that are shown when something failed.
+const LOG_LINES: usize = 15;
+
+/// Everything that the demo runs.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    pub(crate) wash: Wash,
+    pub(crate) actors: PathBuf,
+    /// Where the application answers, `127.0.0.1:<port>`.
+    pub(crate) address: String,
+    hosts: Vec<HostProcess>,
+    // Fields are dropped in this order: the server ends before its directory goes.
+    nats: Running,
+    directory: TempDir,
+}
+
+/// One host, as `wash up` runs it.
+#[derive(Debug)]
+struct HostProcess {
+    name: &'static str,
+    child: Child,
+}
+
+impl Stage {
+    /// Starts NATS, with everything it and others write in a new directory.
+    pub(crate) fn open(project: &Project, nats_server: &NatsServer) -> Result<Self> {
+        let directory = tempfile::Builder::new()
+            .prefix("trellis-demo-")
+            .tempdir()
+            .context("no temporary directory can be made")?;
+        let nats = Launch::new(&nats_server.path, &directory.path().join("nats"))
+            .server_name("trellis-demo")
+            .start()
+            .context("NATS can't be started")?;
+        let wash = Wash {
+            program: project.programs().join("wash"),
+            nats_url: nats.url().to_owned(),
+            lattice: "demo".to_owned(),
+            keys_dir: directory.path().join("keys"),
+        };
+        Ok(Self {
+            wash,
+            actors: project.actors(),
+            address: format!("127.0.0.1:{}", free_port()?),
+            hosts: Vec::new(),
+            nats,
+            directory,
+        })
+    }
+
+    /// Where a file of the demo goes.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Starts a host, or starts it again: the same name has the same directory, so the same key and memory.
+    pub(crate) fn start_host(&mut self, name: &'static str) -> Result<()> {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log(name))?;
+        let mut command = self.wash.command();
+        command
+            .args(["up", "--friendly-name", name, "--state-dir"])
+            .arg(self.file(name))
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .stdin(Stdio::null())
+            // Ctrl-C is for the demo, which then ends its hosts in good order.
+            .process_group(0);
+        let child = command
+            .spawn()
+            .with_context(|| format!("{} can't be run", self.wash.program.display()))?;
+        self.hosts.push(HostProcess { name, child });
+        Ok(())
+    }
+
+    /// Fails where a host has ended by itself, with what it last said.
+    pub(crate) fn check_hosts(&mut self) -> Result<()> {
+        for host in &mut self.hosts {
+            if let Some(status) = host.child.try_wait()? {
+                let (name, directory) = (host.name, self.directory.path());
+                bail!(
+                    "host {name} ended with {status}: {}",
+                    last_lines(&directory.join(format!("{name}.log")))
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Kills a host as a power cut would.
+    pub(crate) fn kill_host(&mut self, name: &str) -> Result<()> {
+        let index = self
+            .hosts
+            .iter()
+            .position(|host| host.name == name)
+            .with_context(|| format!("no host is called {name}"))?;
+        let mut host = self.hosts.remove(index);
+        host.child.kill()?;
+        host.child.wait()?;
+        Ok(())
+    }
+
+    fn log(&self, name: &str) -> PathBuf {
+        self.file(&format!("{name}.log"))
+    }
+
+    /// Ends everything in good order and removes the directory. After a failure it shows what the hosts last said.
+    pub(crate) fn close(mut self, well: bool) -> Result<()> {
+        if !well {
+            for name in ["north", "south"] {
+                eprintln!(
+                    "\nlast lines of host {name}:\n{}",
+                    last_lines(&self.log(name))
+                );
+            }
+        }
+        let mut late = Vec::new();
+        for host in &self.hosts {
+            let pid = i32::try_from(host.child.id()).ok().and_then(Pid::from_raw);
+            if let Some(pid) = pid {
+                // It may have ended by itself; then there is nobody to tell.
+                let _ = kill_process(pid, Signal::TERM);
+            }
+        }
+        let deadline = Instant::now() + END_WITHIN;
+        for host in &mut self.hosts {
+            while host.child.try_wait()?.is_none() {
+                if Instant::now() >= deadline {
+                    late.push(host.name);
+                    host.child.kill()?;
+                    host.child.wait()?;
+                    break;
+                }
+                thread::sleep(Duration::from_millis(20));
+            }
+        }
+        self.hosts.clear();
+        self.nats.stop(END_WITHIN).context("NATS did not stop")?;
+        self.directory
+            .close()
+            .context("the demo's directory can't be removed")?;
+        if late.is_empty() {
+            return Ok(());
+        }
+        bail!(
+            "did not end within {} s: {}",
+            END_WITHIN.as_secs(),
+            late.join(", ")
+        )
+    }
+}
+
+impl Drop for HostProcess {
+    /// For every way out that is not `close`.
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+fn free_port() -> Result<u16> {
+    // The port may be taken between this moment and the provider's; the tour then says so.
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+fn last_lines(log: &Path) -> String {
+    let text = std::fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+}
