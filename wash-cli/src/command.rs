@@ -14,7 +14,7 @@ mod link;
 mod scale;
 mod start;
 mod stop;
-// mod up;
+mod up;
 
 use std::future::Future;
 
@@ -32,7 +32,7 @@ pub fn run(cli: Cli, environment: &mut Environment) -> Result<Report, Failure> {
     // Mistakes in global settings are told for every command alike, before anything is done.
     let settings = Settings::resolve(&cli.global, environment)?;
     match cli.command {
-        Command::Up(_) => Err(Failure::local("soon")),
+        Command::Up(args) => up::run(&args, &cli.global, &settings, environment),
         Command::Down(args) => down::run(&args, &settings, environment),
         Command::Build(args) => build::run(&args, environment),
         Command::Claims(command) => claims::run(command, environment),

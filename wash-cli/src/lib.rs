@@ -19,7 +19,7 @@ pub mod cli;
 pub mod command;
 pub mod connection;
 pub mod environment;
-pub mod exit;
+pub mod exit; pub mod fake_host;
 pub mod keys;
 pub mod local_nats;
 pub mod manifest;

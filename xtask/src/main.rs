@@ -5,6 +5,7 @@
 //! of itself: whatever is shared is built aside, locked and renamed.
 
 mod actors;
+mod bench;
 mod c_compiler;
 mod cargo_deny;
 mod command;
@@ -13,6 +14,7 @@ mod demo;
 mod nats_server;
 mod project;
 mod setup;
+mod stage;
 mod step;
 mod tests;
 mod wasm_target;
@@ -41,6 +43,8 @@ enum Task {
     Test(tests::Options),
     /// Run the demo application on two hosts and show what it does.
     Demo(demo::Options),
+    /// Measure HTTP against a bare hyper server and `wasmtime serve`, in one run.
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +54,7 @@ fn main() -> ExitCode {
         Task::Actors(options) => actors::run(&project, &options),
         Task::Test(options) => tests::run(&project, &options),
         Task::Demo(options) => demo::run(&project, &options),
+        Task::Bench(options) => bench::run(&project, &options),
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,

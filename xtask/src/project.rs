@@ -50,6 +50,11 @@ impl Project {
         self.target.join("debug")
     }
 
+    /// The same as measured: `cargo build --release`.
+    pub(crate) fn release_programs(&self) -> PathBuf {
+        self.target.join("release")
+    }
+
     /// What setting up leaves for the next time.
     pub(crate) fn setup(&self) -> PathBuf {
         self.target.join("setup")

@@ -118,7 +118,6 @@ pub(crate) async fn answer(
 }
 
 /// What can be said of a request by its head: its route, or the answer.
-#[expect(clippy::type_complexity, reason = "named once, used once")]
 fn check(
     connection: &Connection,
     parts: &mut Parts,
@@ -189,7 +188,7 @@ async fn hand_on(
     let (body, fault) = if body.is_end_stream() {
         (empty(), None)
     } else {
-        let (body, fault) = RequestBody::new(body, connection.clone());
+        let (body, fault) = RequestBody::watched(body, connection.clone());
         (body, Some(fault))
     };
     let head = server.outbound.http(call, Request::from_parts(parts, body));

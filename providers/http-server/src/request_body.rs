@@ -61,7 +61,7 @@ pub(crate) struct RequestBody {
 
 impl RequestBody {
     /// The body with its limits, and where its faults are seen.
-    pub(crate) fn new(inner: Incoming, connection: Arc<Connection>) -> (Body, Arc<Fault>) {
+    pub(crate) fn watched(inner: Incoming, connection: Arc<Connection>) -> (Body, Arc<Fault>) {
         let limits = &connection.server.config.limits;
         let fault = Arc::new(Fault::default());
         // Until the body is dropped its bytes are no next request's head.

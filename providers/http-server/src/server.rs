@@ -217,7 +217,7 @@ impl HttpServer {
             // One of ours may have the port under another address.
             let holder = state.links.values().find_map(|held| {
                 let taken = held.listener.as_ref()?.address();
-                (taken.port() == address.port()).then(|| held.route.as_ref())?
+                (taken.port() == address.port()).then_some(held.route.as_ref())?
             });
             match holder {
                 Some(holder) if error.kind() == io::ErrorKind::AddrInUse => LinkError::Conflict {

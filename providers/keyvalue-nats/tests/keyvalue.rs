@@ -314,6 +314,33 @@ async fn a_counter_follows_what_others_write_and_refuses_what_is_no_number() {
 }
 
 #[tokio::test]
+async fn a_bucket_without_direct_gets_is_read_from_its_leader() {
+    let fixture = Fixture::linked([("bucket", "led")]).await;
+    let jetstream = fixture.nats.jetstream().await;
+    let config = async_nats::jetstream::kv::Config {
+        bucket: "led".to_owned(),
+        ..Default::default()
+    };
+    let made = jetstream.create_key_value(config).await.unwrap();
+    let mut config = made.stream.cached_info().config.clone();
+    config.allow_direct = false;
+    jetstream.update_stream(config).await.unwrap();
+
+    let (store, bucket) = fixture.open().await;
+    let atomics = atomics::Client(fixture.app());
+    assert_eq!(store.bucket_get(bucket, "k").await.unwrap(), Ok(None));
+    store.bucket_set(bucket, "k", b"7").await.unwrap().unwrap();
+    assert_eq!(
+        store.bucket_get(bucket, "k").await.unwrap(),
+        Ok(Some(bytes("7")))
+    );
+    assert_eq!(atomics.increment(bucket, "k", 1).await.unwrap(), Ok(8));
+    store.bucket_delete(bucket, "k").await.unwrap().unwrap();
+    assert_eq!(store.bucket_get(bucket, "k").await.unwrap(), Ok(None));
+    assert_eq!(atomics.increment(bucket, "k", 1).await.unwrap(), Ok(1));
+}
+
+#[tokio::test]
 async fn a_batch_answers_in_order_and_is_bounded() {
     let fixture = Fixture::linked([]).await;
     let (_, bucket) = fixture.open().await;

@@ -4,7 +4,7 @@
 //! calls: closures, whose calls are recorded. There is no lattice, no component and no authorisation here; what reaches a
 //! provider through the harness is what a host would let through.
 //!
-//! ```ignore
+//! ```text
 //! let harness = Harness::new("cache").with_config("cluster_uris", url);
 //! let provider = harness.start(&Factory).await?;
 //! provider.link_put(harness.link_from("app", "wasi:keyvalue", &["store"], [("bucket", "b")])).await?;

@@ -8,14 +8,14 @@ use std::env;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::setsid;
 use trellis_claims::host::MAY_RUN_ANY;
 use trellis_claims::{HostCertificate, NewHostCertificate, SigningKey, TrustRoots, UnixTime, Validity};
-use trellis_host::HostOptions;
-use trellis_lattice::connection::LatticeOptions;
+use crate::fake_host as trellis_host; use trellis_host::HostOptions;
+use trellis_lattice::connection::{LatticeOptions, ServerUrl};
 use trellis_protocol::control::HostInventory;
 
 use crate::cli::{Global, Up};
@@ -24,7 +24,7 @@ use crate::environment::{self, Environment};
 use crate::exit::{Failure, FailureKind, chain};
 use crate::keys::KeyStore;
 use crate::local_nats::{self, Lifetime, LocalNats};
-use crate::output::{self, Report};
+use crate::output::{self, Format, Report, printable};
 use crate::progress::Progress;
 use crate::settings::Settings;
 use crate::state_dir::{Claim, Record, StateDir, start_ticks};
@@ -60,10 +60,10 @@ pub(super) fn run(
         return detach(args, settings, &state_dir);
     }
     let claim = state_dir.claim()?;
-    let (nats, settings) = local_nats::ensure(settings, &state_dir, args.nats_port, Lifetime::Ours)?;
-    let options = host_options(args, &settings, &state_dir, trust, &account)?;
-    let announcement = Announcement::of(global, args, &settings, &state_dir);
-    let served = serve(options, claim, &settings, announcement);
+    let (nats, settings) =
+        local_nats::ensure(settings, &state_dir, args.nats_port, Lifetime::Ours)?;
+    let served = host_options(args, &settings, &state_dir, trust, &account)
+        .and_then(|options| serve(options, &claim, &settings, &state_dir, global.output));
     let stopped = nats.stop();
     served.and(stopped)?;
     Ok(Report::silent())
@@ -151,4 +151,228 @@ fn host_options(
     options.host_key = Some(key);
     options.certificate = Some(certificate);
     Ok(options)
+}
+
+/// Runs the host until it is told to stop, and says so once it answers.
+fn serve(
+    options: HostOptions,
+    claim: &Claim,
+    settings: &Settings,
+    state_dir: &StateDir,
+    format: Format,
+) -> Result<(), Failure> {
+    let key = options
+        .host_key
+        .as_ref()
+        .expect("`host_options` gives every host a key");
+    let pid = std::process::id();
+    let record = Record {
+        pid,
+        start_ticks: start_ticks(pid),
+        host_id: key.public().to_string(),
+        lattice: settings.lattice.to_string(),
+        nats_url: settings.servers(),
+    };
+    claim.record(&record)?;
+    let announce = async {
+        let inventory = wait_until_it_answers(settings, &record.host_id).await;
+        let report = ready(&inventory, &record, settings, state_dir)
+            .aside("note: Ctrl-C stops the host");
+        if let Some(aside) = report.render_aside(format) {
+            output::note(aside);
+        }
+        // A closed stdout is no reason to stop a host.
+        let _ = output::write_stdout(&report.render(format));
+    };
+    trellis_host::runtime::block_on(async {
+        let serving = trellis_host::serve(options, stop_signal());
+        tokio::pin!(serving);
+        tokio::select! {
+            served = &mut serving => return served,
+            () = announce => {}
+        }
+        serving.await
+    })
+    .map_err(|error| Failure::local_error(&error))
+}
+
+/// Ends on Ctrl-C, and on what a service manager sends.
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let terminate = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut signals) => drop(signals.recv().await),
+            // Without the handler the signal still ends the process.
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminate => {}
+    }
+}
+
+/// Asks the host for its inventory until it gives it. Whoever calls this has a deadline, or needs none.
+async fn wait_until_it_answers(settings: &Settings, host_id: &str) -> HostInventory {
+    loop {
+        if let Ok(lattice) = Lattice::connect(settings).await {
+            let client = lattice.client().clone().with_timeout(ASK_WITHIN);
+            loop {
+                if let Ok(inventory) = client.inventory(host_id).await {
+                    return inventory;
+                }
+                tokio::time::sleep(POLL_EVERY).await;
+            }
+        }
+        tokio::time::sleep(POLL_EVERY).await;
+    }
+}
+
+/// What is said once the host answers.
+fn ready(
+    inventory: &HostInventory,
+    record: &Record,
+    settings: &Settings,
+    state_dir: &StateDir,
+) -> Report {
+    let mut text = format!(
+        "host {} ({}) runs in lattice {} at {}\n",
+        record.host_id,
+        printable(&inventory.friendly_name),
+        record.lattice,
+        record.nats_url
+    );
+    if settings.urls != [ServerUrl::local()] {
+        text.push_str(&format!(
+            "for other commands: export {}={}\n",
+            environment::NATS_URL.name,
+            record.nats_url
+        ));
+    }
+    Report::new(text)
+        .with("host_id", &record.host_id)
+        .with("lattice", &record.lattice)
+        .with("nats_url", &record.nats_url)
+        .with("pid", record.pid)
+        .with("state_dir", state_dir.path())
+}
+
+/// Starts a server and a host that stay, and returns when the host answers. Nothing stays if it does not.
+fn detach(args: &Up, settings: &Settings, state_dir: &StateDir) -> Result<Report, Failure> {
+    state_dir.make()?;
+    let (nats, settings) =
+        local_nats::ensure(settings, state_dir, args.nats_port, Lifetime::Detached)?;
+    match start_daemon(args, &settings, state_dir) {
+        Ok(report) => Ok(report),
+        Err(failure) => {
+            if let Err(also) = nats.stop() {
+                output::note(&format!("note: {also}"));
+            }
+            Err(failure)
+        }
+    }
+}
+
+fn start_daemon(args: &Up, settings: &Settings, state_dir: &StateDir) -> Result<Report, Failure> {
+    let mut child = spawn_daemon(args, settings, state_dir)?;
+    let progress = Progress::start("waiting for the host");
+    let waited = wait_for_daemon(&mut child, settings, state_dir);
+    drop(progress);
+    waited.inspect_err(|_| {
+        // It may have ended by itself, and then there is nothing left to do.
+        let _ = child.kill();
+        let _ = child.wait();
+    })
+}
+
+fn spawn_daemon(args: &Up, settings: &Settings, state_dir: &StateDir) -> Result<Child, Failure> {
+    let cannot = |error: std::io::Error| {
+        Failure::local(format!("cannot run wash again as a daemon: {error}"))
+    };
+    let log = state_dir.create_log()?;
+    let mut command = Command::new(env::current_exe().map_err(cannot)?);
+    command
+        .args(["up", "--daemon", "--state-dir"])
+        .arg(state_dir.path())
+        .args(["--lattice", settings.lattice.as_str()])
+        .args(["--allow-file-load", if args.allow_file_load { "true" } else { "false" }]);
+    if let Some(creds) = &settings.creds {
+        command.arg("--creds").arg(creds);
+    }
+    if let Some(name) = &args.friendly_name {
+        command.args(["--friendly-name", name]);
+    }
+    for (key, value) in &args.label {
+        command.arg("--label").arg(format!("{key}={value}"));
+    }
+    for file in &args.trust {
+        command.arg("--trust").arg(file);
+    }
+    command
+        .env(environment::NATS_URL.name, settings.url_text())
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().map_err(cannot)?)
+        .stderr(log)
+        .spawn()
+        .map_err(cannot)
+}
+
+fn wait_for_daemon(
+    child: &mut Child,
+    settings: &Settings,
+    state_dir: &StateDir,
+) -> Result<Report, Failure> {
+    let deadline = Instant::now() + settings.outcome_timeout();
+    let record = loop {
+        if let Some(status) = child.try_wait().map_err(|error| {
+            Failure::local(format!("cannot wait for the host: {error}"))
+        })? {
+            return Err(Failure::local(format!(
+                "the host ended with {status} before it answered; {}",
+                state_dir.log_tail()
+            )));
+        }
+        match state_dir.running()? {
+            Some(record) if record.pid == child.id() => break record,
+            _ if Instant::now() >= deadline => return Err(not_ready(settings, state_dir)),
+            _ => thread::sleep(POLL_EVERY),
+        }
+    };
+    let inventory = super::ask(async {
+        let answering = wait_until_it_answers(settings, &record.host_id);
+        tokio::pin!(answering);
+        loop {
+            tokio::select! {
+                inventory = &mut answering => return Ok(inventory),
+                () = tokio::time::sleep(POLL_EVERY) => {}
+            }
+            if let Ok(Some(status)) = child.try_wait() {
+                return Err(Failure::local(format!(
+                    "the host ended with {status} before it answered; {}",
+                    state_dir.log_tail()
+                )));
+            }
+            if Instant::now() >= deadline {
+                return Err(not_ready(settings, state_dir));
+            }
+        }
+    })?;
+    let log = state_dir.log_path();
+    Ok(ready(&inventory, &record, settings, state_dir)
+        .aside(format!(
+            "note: it logs to {}; `wash down` stops it",
+            log.display()
+        ))
+        .with("log", &log))
+}
+
+fn not_ready(settings: &Settings, state_dir: &StateDir) -> Failure {
+    Failure::new(
+        FailureKind::TimedOut,
+        format!(
+            "the host did not answer within {} ms and was stopped; {}",
+            settings.outcome_timeout().as_millis(),
+            state_dir.log_tail()
+        ),
+    )
 }

@@ -1,15 +1,12 @@
 //! `cargo xtask demo`: the link shortener on two hosts, from nothing, with every step said and timed.
 //!
-//! A [`stage`] holds the processes and their temporary directory, [`wash`] drives them as an operator would, [`client`]
-//! is the person with the browser, and [`tour`] is what is shown. With `--check` each step of the tour asserts what it
+//! A [`Stage`] holds the processes and their temporary directory, [`client`] is the person with the browser, and [`tour`] is what is shown. With `--check` each step of the tour asserts what it
 //! shows, and the command ends by itself; without, the application stays up until Ctrl-C. Either way nothing is left
 //! running and nothing is left behind.
 
 mod client;
 mod progress;
-mod stage;
 mod tour;
-mod wash;
 
 use std::time::Instant;
 
@@ -17,6 +14,7 @@ use anyhow::{Context as _, Result};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::project::Project;
+use crate::stage::Stage;
 use crate::step::{step, took};
 use crate::{actors, command, setup};
 
@@ -46,7 +44,7 @@ pub(crate) fn run(project: &Project, options: &Options) -> Result<()> {
         .context("the runtime can't be made")?;
     runtime.block_on(async {
         let mut interrupted = Interrupt::listen()?;
-        let mut stage = stage::Stage::open(project, &ready.nats_server)?;
+        let mut stage = Stage::open(project, project.programs().join("wash"), &ready.nats_server)?;
         let toured = tokio::select! {
             toured = tour::walk(&mut stage) => toured,
             () = interrupted.received() => Err(anyhow::anyhow!("interrupted")),

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use super::client::{Answer, Client};
 use super::progress::{heading, sight};
-use super::stage::Stage;
+use crate::stage::Stage;
 
 /// Longest that the application may need to get into a state.
 const SOON: Duration = Duration::from_secs(45);
@@ -67,54 +67,25 @@ async fn two_hosts(stage: &mut Stage) -> Result<()> {
     heading("Two hosts, one lattice");
     sight("start two hosts with `wash up`", async {
         stage.start_host("north")?;
-        hosts(stage, 1).await?;
+        stage.hosts_up(1).await?;
         stage.start_host("south")?;
-        let seen = hosts(stage, 2).await?;
+        let seen = stage.hosts_up(2).await?;
         Ok(((), seen))
     })
     .await
 }
 
-/// Waits until so many hosts answer, and fails as soon as one has ended.
-async fn hosts(stage: &mut Stage, count: usize) -> Result<String> {
-    let begin = Instant::now();
-    loop {
-        stage.check_hosts()?;
-        // Before the first host has joined, the question itself fails.
-        if let Ok(answer) = stage.wash.json(&["get", "hosts"]).await {
-            let names: Vec<_> = answer["hosts"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(|host| host["friendly_name"].as_str())
-                .collect();
-            if names.len() >= count {
-                return Ok(format!("{} answer", names.join(" and ")));
-            }
-        }
-        ensure!(begin.elapsed() < SOON, "{count} hosts did not come up");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
-
 async fn deploy(stage: &Stage) -> Result<()> {
     heading("The application: shortlink and its store on north, codemaker on south");
     let wash = &stage.wash;
-    for actor in ["shortlink", "codemaker", "curious"] {
-        sight(&format!("sign {actor}"), async {
-            let (directory, signed) = (stage.actors.join(actor), stage.file(&signed(actor)));
-            wash.run(&[
-                "build",
-                "--no-build",
-                "--path",
-                text(&directory)?,
-                "--destination",
-                text(&signed)?,
-            ])
-            .await?;
-            Ok(((), "its claims name what it may do".to_owned()))
+    let mut signed = Vec::new();
+    for actor in ["shortlink", "codemaker"] {
+        let path = sight(&format!("sign {actor}"), async {
+            let path = stage.sign(actor).await?;
+            Ok((path, "its claims name what it may do".to_owned()))
         })
         .await?;
+        signed.push(path);
     }
     sight("configure", async {
         let address = format!("address={}", stage.address);
@@ -130,8 +101,6 @@ async fn deploy(stage: &Stage) -> Result<()> {
         Ok(((), format!("HTTP at {}, bucket `links`", stage.address)))
     })
     .await?;
-    let shortlink = stage.file(&signed("shortlink"));
-    let codemaker = stage.file(&signed("codemaker"));
     let starts: [(&str, Vec<&str>); 4] = [
         (
             "start the HTTP server",
@@ -145,7 +114,7 @@ async fn deploy(stage: &Stage) -> Result<()> {
             "start shortlink",
             vec![
                 "component",
-                text(&shortlink)?,
+                signed[0].as_str(),
                 "shortlink",
                 "--host-id",
                 "north",
@@ -155,7 +124,7 @@ async fn deploy(stage: &Stage) -> Result<()> {
             "start codemaker",
             vec![
                 "component",
-                text(&codemaker)?,
+                signed[1].as_str(),
                 "codemaker",
                 "--host-id",
                 "south",
@@ -215,14 +184,6 @@ const CODES_LINK: &[&str] = &[
     "--interface",
     "codes",
 ];
-
-fn signed(actor: &str) -> String {
-    format!("{actor}_signed.wasm")
-}
-
-fn text(path: &std::path::Path) -> Result<&str> {
-    path.to_str().context("a path is not UTF-8")
-}
 
 async fn shorten_follow_count(stage: &mut Stage, client: &Client) -> Result<String> {
     heading("Use it");
@@ -312,13 +273,13 @@ async fn refused_without_grant(stage: &Stage) -> Result<()> {
     sight(
         "start curious, whose claims do not grant key-value",
         async {
-            let curious = stage.file(&signed("curious"));
+            let curious = stage.sign("curious").await?;
             let said = stage
                 .wash
                 .refused(&[
                     "start",
                     "component",
-                    text(&curious)?,
+                    &curious,
                     "curious",
                     "--host-id",
                     "north",

@@ -8,6 +8,7 @@ use std::time::Instant;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http_body_util::BodyExt;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use trellis_lattice::peer::{PeerBody, PeerHandler, PeerHost};
 use trellis_protocol::{InvocationHead, Lease, Refusal, RefusalCode};
@@ -15,6 +16,7 @@ use trellis_provider_sdk::{Body, BodyError};
 
 use super::remote::to_refusal;
 use super::{Router, not_here};
+use crate::host::on;
 use crate::invocation::Invocation;
 use crate::limits::{STATE_AGE_MAX, STATE_WAIT_MAX, STATE_WAITERS_MAX};
 
@@ -22,13 +24,16 @@ use crate::limits::{STATE_AGE_MAX, STATE_WAIT_MAX, STATE_WAITERS_MAX};
 #[derive(Debug)]
 pub(crate) struct PeerGate {
     router: Arc<Router>,
+    /// Where guests and providers run. The peer layer's own tasks are on the runtime that no guest may keep busy (D14).
+    guests: Handle,
     waiting: AtomicUsize,
 }
 
 impl PeerGate {
-    pub(crate) fn new(router: Arc<Router>) -> Self {
+    pub(crate) fn new(router: Arc<Router>, guests: Handle) -> Self {
         Self {
             router,
+            guests,
             waiting: AtomicUsize::new(0),
         }
     }
@@ -101,7 +106,9 @@ impl PeerHandler for PeerGate {
         cancel: CancellationToken,
     ) -> Result<Bytes, Refusal> {
         let invocation = self.admit(head, payload, deadline, cancel).await?;
-        self.router.invoke_here(invocation).await
+        let router = Arc::clone(&self.router);
+        let work = on(&self.guests, async move { router.invoke_here(invocation).await });
+        work.await.map_err(|error| interrupted(&error))?
     }
 
     async fn http(
@@ -117,11 +124,29 @@ impl PeerHandler for PeerGate {
             return Err(not_here(&invocation.target));
         };
         let request = request.map(|body| Body::new(body.map_err(BodyError::Refused)));
-        let response = actor.http(&self.router, invocation, request).await?;
+        let router = Arc::clone(&self.router);
+        let work = on(&self.guests, async move {
+            actor.http(&router, invocation, request).await
+        });
+        let response = work.await.map_err(|error| interrupted(&error))??;
         Ok(response.map(|body| body.map_err(to_refusal).boxed_unsync()))
     }
 
     async fn release(&self, _from: &PeerHost, lease: Lease) {
         self.router.release_lease(&lease).await;
     }
+}
+
+/// What a caller is told where the task of its call did not end by itself.
+fn interrupted(error: &tokio::task::JoinError) -> Refusal {
+    if error.is_panic() {
+        return Refusal::new(
+            RefusalCode::Internal,
+            "the host panicked while it served the call",
+        );
+    }
+    Refusal::new(
+        RefusalCode::OutcomeUnknown,
+        "the host was shut down during the call",
+    )
 }

@@ -16,7 +16,10 @@ pub struct Events {
 }
 
 impl ControlClient {
-    /// Subscribes to every event of the lattice. Events from now on arrive, once this has returned.
+    /// Subscribes to every event of the lattice.
+    ///
+    /// Whatever a later command of this client causes will arrive: both go over one connection, in order. Of what others
+    /// cause in the same instant the first events may be missed, since NATS does not confirm a subscription.
     ///
     /// # Errors
     /// [`ClientError::Connection`], [`ClientError::TimedOut`].
@@ -31,7 +34,7 @@ impl ControlClient {
                 .subscribe(self.subjects.events())
                 .await
                 .map_err(|error| failed(error.to_string()))?;
-            // Flushed, so that the server knows the subscription before the caller's next command can cause an event.
+            // Flushed, so that a caller who commands nothing is not left with a subscription that was never sent.
             self.nats
                 .flush()
                 .await

@@ -19,7 +19,7 @@ async fn fake_host(
 ) -> tokio::task::JoinHandle<()> {
     let client = connection.control.clone();
     let mut requests = client.subscribe("wasmbus.ctl.v1.test.>").await.unwrap();
-    client.flush().await.unwrap();
+    settled(&client).await;
     tokio::spawn(async move {
         while let Some(request) = requests.next().await {
             let subject = request
@@ -37,6 +37,16 @@ async fn fake_host(
                 .unwrap();
         }
     })
+}
+
+/// Waits until the server knows every subscription of a connection. A flush writes them, no more; an answer proves that
+/// they were read.
+async fn settled(client: &async_nats::Client) {
+    let error = client
+        .request("nobody.listens", "".into())
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), RequestErrorKind::NoResponders);
 }
 
 async fn client(nats: &Nats) -> ControlClient {
@@ -207,7 +217,7 @@ async fn trace_context_travels_as_a_header_and_nonsense_does_not() {
         .subscribe("wasmbus.ctl.v1.test.link.get")
         .await
         .unwrap();
-    connection.control.flush().await.unwrap();
+    settled(&connection.control).await;
     let client = client(&nats).await;
     let traced = client.clone().with_traceparent("00-0af7-b7ad-01");
     let (_, request) = tokio::join!(traced.links(), requests.next());
@@ -229,23 +239,19 @@ async fn trace_context_travels_as_a_header_and_nonsense_does_not() {
 #[tokio::test]
 async fn events_arrive_and_nonsense_between_them_is_an_error_of_its_own() {
     let nats = Nats::start();
-    let connection = nats.connect().await;
-    let mut events = client(&nats).await.events().await.unwrap();
+    let client = client(&nats).await;
+    let mut events = client.events().await.unwrap();
     let data = EventData::ConfigSet(ConfigChanged {
         config_name: "c".into(),
     });
-    let subject = connection.subjects().event(data.name());
+    let subject = client.subjects.event(data.name());
     let event = event::encode(&data, HOST, SystemTime::now(), uuid(1));
-    connection
-        .control
+    client
+        .nats
         .publish(subject.clone(), "nonsense".into())
         .await
         .unwrap();
-    connection
-        .control
-        .publish(subject, event.into())
-        .await
-        .unwrap();
+    client.nats.publish(subject, event.into()).await.unwrap();
     let mut next = async || {
         tokio::time::timeout(Duration::from_secs(10), events.next())
             .await

@@ -81,7 +81,9 @@ pub struct StopHost {
 impl StopHost {
     /// Whether a host is the one that is meant. Some clients write an empty id where they mean the host they ask.
     pub fn is_for(&self, host: &str) -> bool {
-        self.host_id.as_deref().is_none_or(|id| id.is_empty() || id == host)
+        self.host_id
+            .as_deref()
+            .is_none_or(|id| id.is_empty() || id == host)
     }
 
     /// The time for work in flight, where one was asked for.

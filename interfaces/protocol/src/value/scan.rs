@@ -30,17 +30,17 @@ pub(super) fn check_and_make_canonical(bytes: &mut [u8]) -> Result<(), ValueErro
     while let Some(item) = scan.step(bytes)? {
         match item {
             Item::Float32 { at } => {
-                if let Some(field) = bytes.get_mut(at..).and_then(|b| b.first_chunk_mut()) {
-                    if f32::from_be_bytes(*field).is_nan() {
-                        *field = NAN_32.to_be_bytes();
-                    }
+                if let Some(field) = bytes.get_mut(at..).and_then(|b| b.first_chunk_mut())
+                    && f32::from_be_bytes(*field).is_nan()
+                {
+                    *field = NAN_32.to_be_bytes();
                 }
             }
             Item::Float64 { at } => {
-                if let Some(field) = bytes.get_mut(at..).and_then(|b| b.first_chunk_mut()) {
-                    if f64::from_be_bytes(*field).is_nan() {
-                        *field = NAN_64.to_be_bytes();
-                    }
+                if let Some(field) = bytes.get_mut(at..).and_then(|b| b.first_chunk_mut())
+                    && f64::from_be_bytes(*field).is_nan()
+                {
+                    *field = NAN_64.to_be_bytes();
                 }
             }
             Item::Other => {}

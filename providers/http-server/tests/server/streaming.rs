@@ -30,23 +30,9 @@ async fn a_body_is_echoed_while_it_arrives_with_its_trailers() {
     let mut wire = Wire::open(address).await;
     wire.send("POST / HTTP/1.1\r\nhost: a\r\nte: trailers\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n").await;
     assert_eq!(wire.head().await.status, 200);
-    let mut first = [0; 8];
-    soon(tokio::io::AsyncReadExt::read_exact(
-        &mut wire.stream,
-        &mut first,
-    ))
-    .await
-    .unwrap();
-    assert_eq!(&first, b"3\r\nabc\r\n");
+    assert_eq!(wire.bytes(8).await, b"3\r\nabc\r\n");
     wire.send("0\r\nx-sum: 3\r\n\r\n").await;
-    let mut last = [0; 15];
-    soon(tokio::io::AsyncReadExt::read_exact(
-        &mut wire.stream,
-        &mut last,
-    ))
-    .await
-    .unwrap();
-    assert_eq!(&last, b"0\r\nx-sum: 3\r\n\r\n");
+    assert_eq!(wire.bytes(15).await, b"0\r\nx-sum: 3\r\n\r\n");
 }
 
 #[tokio::test]

@@ -82,6 +82,14 @@ impl Wire {
         read > 0
     }
 
+    /// The next bytes, however many were asked for.
+    pub(crate) async fn bytes(&mut self, length: usize) -> Vec<u8> {
+        while self.buffer.len() < length {
+            assert!(self.fill().await, "closed too early: {}", self.rest());
+        }
+        self.buffer.drain(..length).collect()
+    }
+
     /// The head of the next response.
     pub(crate) async fn head(&mut self) -> Reply {
         let end = loop {

@@ -20,7 +20,7 @@ use quote::quote;
 
 /// Turns WIT interfaces into modules of typed Rust.
 ///
-/// ```ignore
+/// ```text
 /// trellis_provider_sdk::interfaces!({
 ///     path: ["../../interfaces/wit/wasi-keyvalue"],
 ///     interfaces: ["wasi:keyvalue/store@0.2.0-draft", "wasi:keyvalue/atomics@0.2.0-draft"],

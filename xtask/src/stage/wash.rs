@@ -11,7 +11,7 @@ use tokio::process::Command;
 /// Longest that one command may take.
 const COMMAND_WITHIN: Duration = Duration::from_secs(90);
 
-/// `wash` with the lattice and the keys of the demo.
+/// `wash` with the lattice and the keys of a stage.
 #[derive(Debug, Clone)]
 pub(crate) struct Wash {
     pub(crate) program: PathBuf,
@@ -29,7 +29,7 @@ struct Said {
 }
 
 impl Wash {
-    /// The command without its arguments, in the demo's surroundings and nobody else's.
+    /// The command without its arguments, in the stage's surroundings and nobody else's.
     pub(crate) fn command(&self) -> std::process::Command {
         let mut command = std::process::Command::new(&self.program);
         for (name, _) in std::env::vars_os() {

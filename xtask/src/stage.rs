@@ -1,4 +1,6 @@
-//! The processes of the demo and the one directory that all of them write to.
+//! A lattice to show or to measure: its processes, and the one directory that all of them write to.
+
+mod wash;
 
 use std::fs::File;
 use std::net::TcpListener;
@@ -13,16 +15,19 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use trellis_nats_server::{Launch, NatsServer, Running};
 
-use super::wash::Wash;
 use crate::project::Project;
+pub(crate) use wash::Wash;
 
 /// Longest that a host may take to end by itself.
 const END_WITHIN: Duration = Duration::from_secs(20);
 
+/// Longest that hosts may take to come up.
+const UP_WITHIN: Duration = Duration::from_secs(45);
+
 /// Lines of a host's log that are shown when something failed.
 const LOG_LINES: usize = 15;
 
-/// Everything that the demo runs.
+/// Everything that runs.
 #[derive(Debug)]
 pub(crate) struct Stage {
     pub(crate) wash: Wash,
@@ -43,20 +48,24 @@ struct HostProcess {
 }
 
 impl Stage {
-    /// Starts NATS, with everything it and others write in a new directory.
-    pub(crate) fn open(project: &Project, nats_server: &NatsServer) -> Result<Self> {
+    /// Starts NATS, with everything it and others write in a new directory. `program` is the `wash` that drives it.
+    pub(crate) fn open(
+        project: &Project,
+        program: PathBuf,
+        nats_server: &NatsServer,
+    ) -> Result<Self> {
         let directory = tempfile::Builder::new()
-            .prefix("trellis-demo-")
+            .prefix("trellis-stage-")
             .tempdir()
             .context("no temporary directory can be made")?;
         let nats = Launch::new(&nats_server.path, &directory.path().join("nats"))
-            .server_name("trellis-demo")
+            .server_name("trellis-stage")
             .start()
             .context("NATS can't be started")?;
         let wash = Wash {
-            program: project.programs().join("wash"),
+            program,
             nats_url: nats.url().to_owned(),
-            lattice: "demo".to_owned(),
+            lattice: "stage".to_owned(),
             keys_dir: directory.path().join("keys"),
         };
         Ok(Self {
@@ -69,7 +78,7 @@ impl Stage {
         })
     }
 
-    /// Where a file of the demo goes.
+    /// Where a file of the stage goes.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
@@ -87,7 +96,7 @@ impl Stage {
             .stdout(log.try_clone()?)
             .stderr(log)
             .stdin(Stdio::null())
-            // Ctrl-C is for the demo, which then ends its hosts in good order.
+            // Ctrl-C is for us, who then end the hosts in good order.
             .process_group(0);
         let child = command
             .spawn()
@@ -108,6 +117,55 @@ impl Stage {
             }
         }
         Ok(())
+    }
+
+    /// Process id of a host.
+    pub(crate) fn host_pid(&self, name: &str) -> Option<u32> {
+        let host = self.hosts.iter().find(|host| host.name == name)?;
+        Some(host.child.id())
+    }
+
+    /// Waits until so many hosts answer, and fails as soon as one has ended.
+    pub(crate) async fn hosts_up(&mut self, count: usize) -> Result<String> {
+        let begin = Instant::now();
+        loop {
+            self.check_hosts()?;
+            // Before the first host has joined, the question itself fails.
+            if let Ok(answer) = self.wash.json(&["get", "hosts"]).await {
+                let names: Vec<_> = answer["hosts"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|host| host["friendly_name"].as_str())
+                    .collect();
+                if names.len() >= count {
+                    return Ok(format!("{} answer", names.join(" and ")));
+                }
+            }
+            if begin.elapsed() > UP_WITHIN {
+                bail!(
+                    "{count} hosts did not come up within {} s",
+                    UP_WITHIN.as_secs()
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Signs an actor by its trellis.toml; gives back the signed component.
+    pub(crate) async fn sign(&self, actor: &str) -> Result<String> {
+        let signed = self.file(&format!("{actor}_signed.wasm"));
+        let (directory, signed) = (self.actors.join(actor), text(&signed)?.to_owned());
+        let line = [
+            "build",
+            "--no-build",
+            "--path",
+            text(&directory)?,
+            "--destination",
+            &signed,
+        ];
+        self.wash.run(&line).await?;
+        Ok(signed)
     }
 
     /// Kills a host as a power cut would.
@@ -161,7 +219,7 @@ impl Stage {
         self.nats.stop(END_WITHIN).context("NATS did not stop")?;
         self.directory
             .close()
-            .context("the demo's directory can't be removed")?;
+            .context("the temporary directory can't be removed")?;
         if late.is_empty() {
             return Ok(());
         }
@@ -181,6 +239,10 @@ impl Drop for HostProcess {
             let _ = self.child.wait();
         }
     }
+}
+
+fn text(path: &Path) -> Result<&str> {
+    path.to_str().context("a path is not UTF-8")
 }
 
 fn free_port() -> Result<u16> {

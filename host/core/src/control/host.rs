@@ -1,0 +1,25 @@
+//! Hosts: who is there, what runs here, and the request to leave.
+
+use trellis_protocol::control::StopHost;
+
+use super::{Answer, Asked, accepted, answer};
+use crate::host::StopRequest;
+
+pub(super) fn ping(asked: &Asked<'_>) -> Answer {
+    answer(asked.shared.description())
+}
+
+pub(super) fn inventory(asked: &Asked<'_>) -> Answer {
+    answer(asked.shared.inventory())
+}
+
+/// The host leaves after this answer. What it ran is restored when it is started again.
+pub(super) fn stop(asked: &Asked<'_>) -> Result<Answer, Answer> {
+    let request: StopHost = asked.parse()?;
+    asked.check_host(request.host_id.as_deref().unwrap_or_default())?;
+    tracing::info!(timeout_ms = request.timeout, "an operator stops the host");
+    asked.shared.stop_request.send_replace(Some(StopRequest {
+        within: request.within(),
+    }));
+    Ok(accepted(""))
+}

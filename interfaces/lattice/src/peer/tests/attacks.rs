@@ -1,0 +1,343 @@
+//! Every attack on calls between hosts, tried. Nothing here may reach a handler.
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use async_nats::Client;
+use bytes::Bytes;
+use futures::StreamExt;
+use tokio_util::sync::CancellationToken;
+use trellis_claims::{KeyKind, SigningKey};
+use trellis_protocol::envelope::{Address, open, seal};
+use trellis_protocol::frame::{Frame, Stream};
+use trellis_protocol::{InvocationHead, Lease, Refusal, RefusalCode};
+
+use super::fixture::{Host, Lattice, certificate, count, soon};
+use crate::connection::fixture::eventually;
+use crate::presence::Presence;
+
+/// A certified host whose messages a test makes by hand, and one that it attacks.
+struct Attack {
+    lattice: Lattice,
+    victim: Host,
+    key: Arc<SigningKey>,
+    client: Client,
+    _presence: Presence,
+    sequence: u64,
+}
+
+impl Attack {
+    async fn prepare() -> Self {
+        let lattice = Lattice::start();
+        let victim = lattice.host(&["b"]).await;
+        let key = Arc::new(SigningKey::generate(KeyKind::Host));
+        let certificate = Some(lattice.certificate(&key, &["a"]));
+        let presence = lattice.presence(&key, 5, certificate).await;
+        victim.meets_run(key.public().as_str(), 5).await;
+        let client = lattice.client().await;
+        Self { lattice, victim, key, client, _presence: presence, sequence: 0 }
+    }
+
+    fn head(&self) -> InvocationHead {
+        let mut head = self.victim.head("a", "echo");
+        head.lease.host = Arc::from(self.key.public().as_str());
+        head.deadline_ms = 5000;
+        head
+    }
+
+    fn invoke(&self) -> Frame {
+        let head = Box::new(self.head());
+        Frame::Invoke { call: 1, head, payload: Bytes::from_static(b"x"), rest: 0 }
+    }
+
+    fn address(&mut self) -> Address<'_> {
+        self.sequence += 1;
+        Address {
+            recipient: self.victim.id(),
+            recipient_incarnation: 1,
+            sender_incarnation: 5,
+            sequence: self.sequence,
+            sent_ms: 1000,
+        }
+    }
+
+    fn seal(&mut self, frame: &Frame) -> Vec<u8> {
+        let (key, frame) = (Arc::clone(&self.key), frame.encode().unwrap());
+        seal(&key, &self.address(), &frame).unwrap()
+    }
+
+    /// Publishes under the name of the certified host.
+    async fn publish(&self, bytes: Vec<u8>) {
+        self.publish_as(self.key.public().as_str(), bytes).await;
+    }
+
+    async fn publish_as(&self, sender: &str, bytes: Vec<u8>) {
+        let subject = self.victim.subjects.rpc(self.victim.id(), sender);
+        self.client.publish(subject, bytes.into()).await.unwrap();
+    }
+
+    async fn expect(&self, reason: &str, times: u64) {
+        eventually(reason, || self.victim.rejected(reason) == times).await;
+    }
+
+    fn nothing_ran(&self) {
+        assert_eq!(self.victim.handler.begun.load(Ordering::SeqCst), 0);
+    }
+
+    /// Listens to what the victim answers.
+    async fn answers(&self) -> impl StreamExt<Item = Frame> + Unpin + use<> {
+        let subject = self.victim.subjects.rpc_of_host(self.key.public().as_str());
+        let answers = self.client.subscribe(subject).await.unwrap();
+        self.client.flush().await.unwrap();
+        answers.map(|message| Frame::decode(&open(&message.payload).unwrap().frame).unwrap())
+    }
+
+    async fn refusal(&self, answers: &mut (impl StreamExt<Item = Frame> + Unpin)) -> Refusal {
+        let answer = tokio::time::timeout(Duration::from_secs(10), answers.next());
+        match answer.await.unwrap().unwrap() {
+            Frame::Refuse { refusal, .. } => refusal,
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_honest_message_that_the_attacks_vary_is_served() {
+    let mut attack = Attack::prepare().await;
+    let mut answers = attack.answers().await;
+    let sealed = attack.seal(&attack.invoke());
+    attack.publish(sealed).await;
+    let reply = Frame::Reply { call: 1, result: Bytes::from_static(b"x"), rest: 0 };
+    assert_eq!(answers.next().await.unwrap(), reply);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forged_signature_is_dropped() {
+    let mut attack = Attack::prepare().await;
+    let mut sealed = attack.seal(&attack.invoke());
+    sealed[20] ^= 1;
+    attack.publish(sealed).await;
+    attack.expect("signature", 1).await;
+    let mut sealed = attack.seal(&attack.invoke());
+    let last = sealed.len() - 1;
+    sealed[last] ^= 1;
+    attack.publish(sealed).await;
+    attack.expect("signature", 2).await;
+    attack.nothing_ran();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replayed_message_runs_once() {
+    let mut attack = Attack::prepare().await;
+    let sealed = attack.seal(&attack.invoke());
+    for _ in 0..5 {
+        attack.publish(sealed.clone()).await;
+    }
+    attack.expect("replayed", 4).await;
+    assert_eq!(attack.victim.handler.begun.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_recorded_from_the_wire_is_good_for_nobody_else() {
+    let mut attack = Attack::prepare().await;
+    let third = attack.lattice.host(&["c"]).await;
+    third.meets_run(attack.key.public().as_str(), 5).await;
+    let sealed = attack.seal(&attack.invoke());
+    let subject = third.subjects.rpc(third.id(), attack.key.public().as_str());
+    attack.client.publish(subject, sealed.into()).await.unwrap();
+    eventually("it is dropped", || third.rejected("wrong-recipient") == 1).await;
+    assert_eq!(third.handler.begun.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_for_or_from_another_run_is_dropped() {
+    let mut attack = Attack::prepare().await;
+    let (key, frame) = (Arc::clone(&attack.key), attack.invoke().encode().unwrap());
+    let mut address = attack.address();
+    address.recipient_incarnation = 0;
+    let for_another = seal(&key, &address, &frame).unwrap();
+    let mut address = attack.address();
+    address.sender_incarnation = 4;
+    let from_another = seal(&key, &address, &frame).unwrap();
+    attack.publish(for_another).await;
+    attack.publish(from_another).await;
+    attack.expect("wrong-incarnation", 2).await;
+    attack.nothing_ran();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_version_is_dropped_and_counted_by_itself() {
+    let mut attack = Attack::prepare().await;
+    let mut sealed = attack.seal(&attack.invoke());
+    sealed[0] = 2;
+    attack.publish(sealed).await;
+    attack.publish(Vec::new()).await;
+    attack.publish(vec![1; 200_000]).await;
+    attack.expect("unknown-version", 1).await;
+    attack.expect("malformed", 2).await;
+    attack.nothing_ran();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_is_not_heard_whatever_it_signs() {
+    let mut attack = Attack::prepare().await;
+    let stranger = Arc::new(SigningKey::generate(KeyKind::Host));
+    // It beats as well, with a certificate of an authority that nobody trusts, and with none.
+    let own_authority = SigningKey::generate(KeyKind::Account);
+    let forged = certificate(&own_authority, &stranger, &["a"]);
+    let _presence = attack.lattice.presence(&stranger, 5, Some(forged)).await;
+    let nameless = Arc::new(SigningKey::generate(KeyKind::Host));
+    let _other = attack.lattice.presence(&nameless, 5, None).await;
+    let refused = || count(&attack.victim.presence.rejected(), "certificate") == 2;
+    eventually("both rosters are refused", refused).await;
+    let routes = attack.victim.presence.routes();
+    assert!(routes.host(stranger.public().as_str()).is_none());
+    assert_eq!(routes.len(), 1);
+
+    let frame = attack.invoke().encode().unwrap();
+    let sealed = seal(&stranger, &attack.address(), &frame).unwrap();
+    attack.publish_as(stranger.public().as_str(), sealed.clone()).await;
+    attack.expect("stranger", 1).await;
+    // Under the subject of a host that is known.
+    attack.publish(sealed).await;
+    attack.expect("misrouted", 1).await;
+    attack.nothing_ran();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_of_another_host_or_lattice_opens_nothing() {
+    let attack = Attack::prepare().await;
+    let thief = Arc::new(SigningKey::generate(KeyKind::Host));
+    let stolen = attack.lattice.certificate(&attack.key, &["a"]);
+    let _presence = attack.lattice.presence(&thief, 1, Some(stolen)).await;
+    let refused = || count(&attack.victim.presence.rejected(), "certificate") == 1;
+    eventually("the stolen certificate is refused", refused).await;
+    assert!(attack.victim.presence.routes().host(thief.public().as_str()).is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_speaks_only_for_what_its_certificate_allows() {
+    let mut attack = Attack::prepare().await;
+    let mut answers = attack.answers().await;
+    let mut head = attack.head();
+    head.source = "b".parse().unwrap();
+    let frame = Frame::Invoke { call: 1, head: Box::new(head), payload: Bytes::new(), rest: 0 };
+    let sealed = attack.seal(&frame);
+    attack.publish(sealed).await;
+    assert_eq!(attack.refusal(&mut answers).await.code, RefusalCode::Unauthenticated);
+
+    // Nor can it use handles that were given to another host.
+    let mut head = attack.head();
+    head.lease.host = Arc::from(attack.victim.id());
+    let frame = Frame::Invoke { call: 2, head: Box::new(head), payload: Bytes::new(), rest: 0 };
+    let sealed = attack.seal(&frame);
+    attack.publish(sealed).await;
+    assert_eq!(attack.refusal(&mut answers).await.code, RefusalCode::Unauthenticated);
+
+    let lease = Lease { host: Arc::from(attack.victim.id()), instance: 1 };
+    let sealed = attack.seal(&Frame::Release { lease });
+    attack.publish(sealed).await;
+    attack.expect("source-not-allowed", 3).await;
+    attack.nothing_ran();
+    assert!(attack.victim.handler.released.lock().unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_held_back_beyond_its_deadline_is_too_late() {
+    let mut attack = Attack::prepare().await;
+    let mut answers = attack.answers().await;
+    let key = Arc::clone(&attack.key);
+    // A punctual message shows how far the clocks are apart.
+    let mut address = attack.address();
+    address.sent_ms = 100_000;
+    let punctual = seal(&key, &address, &Frame::Cancel { call: 9 }.encode().unwrap()).unwrap();
+    attack.publish(punctual).await;
+    let frame = attack.invoke().encode().unwrap();
+    let mut address = attack.address();
+    address.sent_ms = 100_000 - 6000;
+    let held_back = seal(&key, &address, &frame).unwrap();
+    attack.publish(held_back).await;
+    assert_eq!(attack.refusal(&mut answers).await.code, RefusalCode::DeadlineExceeded);
+    attack.expect("too-late", 1).await;
+    attack.nothing_ran();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authentic_frame_that_is_none_is_refused() {
+    let mut attack = Attack::prepare().await;
+    let mut answers = attack.answers().await;
+    let key = Arc::clone(&attack.key);
+    for (frame, code) in [
+        (&b"\x63\x91\x07"[..], RefusalCode::UnsupportedVersion),
+        (&b"\x01\x91\x07"[..], RefusalCode::BadPayload),
+    ] {
+        let sealed = seal(&key, &attack.address(), frame).unwrap();
+        attack.publish(sealed).await;
+        assert_eq!(attack.refusal(&mut answers).await.code, code);
+    }
+    attack.expect("bad-frame", 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_data_and_data_beyond_the_credit_break_their_call_and_no_other() {
+    let mut attack = Attack::prepare().await;
+    let mut answers = attack.answers().await;
+    let data = |call, sequence, bytes| Frame::Data {
+        call,
+        stream: Stream::ToCallee,
+        sequence,
+        bytes: Bytes::from(vec![0; bytes]),
+        last: false,
+        trailers: None,
+    };
+    for (call, breaking) in [(1, data(1, 1, 10)), (2, data(2, 0, 40_000))] {
+        let mut head = attack.head();
+        head.operation.function = Arc::from("swallow");
+        let request = Frame::HttpRequest {
+            call,
+            head: Box::new(head),
+            method: "PUT".to_owned(),
+            uri: "/".to_owned(),
+            fields: vec![],
+            has_body: true,
+        };
+        for frame in [request, breaking] {
+            let sealed = attack.seal(&frame);
+            attack.publish(sealed).await;
+        }
+        assert_eq!(attack.refusal(&mut answers).await.code, RefusalCode::OutcomeUnknown);
+        attack.expect("broken-stream", call).await;
+    }
+    let Frame::Invoke { head, payload, rest, .. } = attack.invoke() else { unreachable!() };
+    let sealed = attack.seal(&Frame::Invoke { call: 3, head, payload, rest });
+    attack.publish(sealed).await;
+    assert!(matches!(answers.next().await.unwrap(), Frame::Reply { call: 3, .. }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forged_no_responders_ends_no_call_that_may_not_be_repeated_as_retryable() {
+    let attack = Attack::prepare().await;
+    let caller = &attack.victim;
+    let forger = attack.client.clone();
+    let mut sniffed = forger
+        .subscribe(caller.subjects.rpc_of_host(attack.key.public().as_str()))
+        .await
+        .unwrap();
+    forger.flush().await.unwrap();
+    let cancel = CancellationToken::new();
+    let to = attack.key.public().as_str();
+    let call = caller.peers.invoke(to, caller.head("b", "echo"), Bytes::new(), soon(), &cancel);
+    let forged = async {
+        let reply = sniffed.next().await.unwrap().reply.unwrap();
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("Status", "503");
+        forger.publish_with_headers(reply, headers, Bytes::new()).await.unwrap();
+    };
+    // Whether the client takes the forgery for the server's word or ignores it, the call is never called retryable.
+    let called = tokio::time::timeout(Duration::from_secs(2), async { tokio::join!(call, forged).0 });
+    if let Ok(called) = called.await {
+        assert_eq!(called.unwrap_err().code, RefusalCode::OutcomeUnknown);
+    }
+}

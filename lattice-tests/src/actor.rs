@@ -1,0 +1,123 @@
+//! Signed actors, and some that are signed wrongly on purpose.
+
+use std::path::Path;
+use std::time::Duration;
+
+use trellis_claims::{
+    Capability, ContentHash, KeyKind, NewActorToken, SigningKey, UnixTime, Validity, content_hash,
+    embed,
+};
+
+use crate::binary;
+
+/// How long tokens of tests are valid.
+pub const VALID_FOR: Duration = Duration::from_secs(3_600);
+
+/// What each of the actors is granted in its `trellis.toml`.
+pub fn capabilities(actor: &str) -> &'static [&'static str] {
+    match actor {
+        "shortlink" => &[
+            "wasi:http/incoming-handler",
+            "wasi:keyvalue",
+            "trellis:shortlink/codes",
+        ],
+        "codemaker" => &[],
+        _ => &["wasi:http/incoming-handler"],
+    }
+}
+
+/// How an actor is signed. Built by [`Signature::of`] and the methods that follow it.
+#[derive(Debug)]
+pub struct Signature<'a> {
+    actor: String,
+    issuer: &'a SigningKey,
+    subject: SigningKey,
+    capabilities: Vec<Capability>,
+    validity: Validity,
+    hash: Option<ContentHash>,
+}
+
+impl<'a> Signature<'a> {
+    /// A signature as it should be: by this account, for a new identity, with the actor's usual grants.
+    pub fn of(actor: &str, issuer: &'a SigningKey) -> Self {
+        Self {
+            actor: actor.to_owned(),
+            issuer,
+            subject: SigningKey::generate(KeyKind::Module),
+            capabilities: Vec::new(),
+            validity: Validity::starting(UnixTime::now(), VALID_FOR),
+            hash: None,
+        }
+        .granting(capabilities(actor))
+    }
+
+    /// With these grants instead.
+    ///
+    /// # Panics
+    /// Where one is no capability.
+    #[must_use]
+    pub fn granting(mut self, capabilities: &[&str]) -> Self {
+        self.capabilities = capabilities
+            .iter()
+            .map(|text| text.parse().expect("a test names capabilities rightly"))
+            .collect();
+        self
+    }
+
+    /// For this identity.
+    #[must_use]
+    pub fn for_subject(mut self, subject: SigningKey) -> Self {
+        self.subject = subject;
+        self
+    }
+
+    /// Which was valid once.
+    #[must_use]
+    pub fn expired(mut self) -> Self {
+        let then = UnixTime::now().saturating_sub(2 * VALID_FOR);
+        self.validity = Validity::starting(then, VALID_FOR);
+        self
+    }
+
+    /// Made for another component.
+    ///
+    /// # Panics
+    /// Where that one is not built.
+    #[must_use]
+    pub fn over(mut self, other: &str) -> Self {
+        let other = binary::component(other);
+        self.hash = Some(content_hash(&other).expect("an actor is a component"));
+        self
+    }
+
+    /// The signed component.
+    ///
+    /// # Panics
+    /// Where it is not built, or cannot be signed.
+    pub fn component(self) -> Vec<u8> {
+        let component = binary::component(&self.actor);
+        let hash = self
+            .hash
+            .unwrap_or_else(|| content_hash(&component).expect("an actor is a component"));
+        let token = NewActorToken {
+            subject: self.subject.public().clone(),
+            name: self.actor,
+            version: "0.1.0".to_owned(),
+            revision: 1,
+            tags: vec!["test".to_owned()],
+            call_alias: None,
+            capabilities: self.capabilities.into_iter().collect(),
+            content_hash: hash,
+            validity: self.validity,
+            account_token: None,
+        }
+        .sign(self.issuer, self.validity.not_before)
+        .expect("a token of a test can be signed");
+        embed(&component, &token).expect("a token fits a component")
+    }
+}
+
+/// The reference by which a host takes a file.
+pub fn reference(path: &Path) -> String {
+    format!("file://{}", path.display())
+}

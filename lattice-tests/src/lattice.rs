@@ -1,0 +1,288 @@
+//! A lattice of a test's own: its server, its account, its files, and the usual ways to put something into it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tempfile::TempDir;
+use trellis_claims::{KeyKind, SigningKey, TrustRoots};
+use trellis_lattice::client::ControlClient;
+use trellis_lattice::connection::{LatticeOptions, connect_control};
+use trellis_protocol::{LatticeName, Link};
+
+use crate::actor::{Signature, reference};
+use crate::deploy::{Failed, Operator, link, scale};
+use crate::host::{HostBuilder, HostId};
+use crate::nats::Nats;
+use crate::ports::free_port;
+use crate::wait::eventually;
+use crate::http;
+
+/// Permits that actors of tests get.
+pub const COUNT: u32 = 100;
+
+/// A lattice.
+#[derive(Debug)]
+pub struct Lattice {
+    nats: Mutex<Nats>,
+    url: String,
+    name: LatticeName,
+    account: SigningKey,
+    files: TempDir,
+    written: AtomicU32,
+    operator: Operator,
+}
+
+impl Lattice {
+    /// Starts a server, and connects an operator to it.
+    ///
+    /// # Panics
+    /// Where the server cannot be had.
+    pub async fn start() -> Self {
+        trellis_host::install_crypto();
+        let nats = tokio::task::spawn_blocking(Nats::start)
+            .await
+            .expect("the server starts");
+        let url = nats.url().to_owned();
+        let name = LatticeName::new(&format!("test-{:08x}", rand::random::<u32>()))
+            .expect("letters, digits and a hyphen");
+        let operator = Self::connect_operator(&options(&url, &name)).await;
+        Self {
+            nats: Mutex::new(nats),
+            url,
+            name,
+            account: SigningKey::generate(KeyKind::Account),
+            files: tempfile::tempdir().expect("a temporary directory can be made"),
+            written: AtomicU32::new(0),
+            operator,
+        }
+    }
+
+    async fn connect_operator(options: &LatticeOptions) -> Operator {
+        let client = connect_control(options)
+            .await
+            .expect("a server that was just started can be reached");
+        Operator::new(ControlClient::new(client, options.subjects()))
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    /// The server's URL.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// How to reach it.
+    pub fn options(&self) -> LatticeOptions {
+        options(&self.url, &self.name)
+    }
+
+    /// The account that signs its actors and its hosts' certificates.
+    pub fn account(&self) -> &SigningKey {
+        &self.account
+    }
+
+    /// What its hosts trust: the account.
+    ///
+    /// # Panics
+    /// Never: an account's key is a trust root.
+    pub fn trust(&self) -> TrustRoots {
+        let mut trust = TrustRoots::default();
+        trust
+            .insert(self.account.public().clone())
+            .expect("an account can be trusted");
+        trust
+    }
+
+    /// A directory for files of the test.
+    pub fn files(&self) -> &Path {
+        self.files.path()
+    }
+
+    /// The operator.
+    pub fn operator(&self) -> &Operator {
+        &self.operator
+    }
+
+    /// Another operator, with a connection of its own.
+    pub async fn another_operator(&self) -> Operator {
+        Self::connect_operator(&self.options()).await
+    }
+
+    /// A client of the server that is neither host nor operator.
+    ///
+    /// # Panics
+    /// Where it cannot connect.
+    pub async fn stranger(&self) -> async_nats::Client {
+        async_nats::connect(&self.url)
+            .await
+            .expect("anyone may connect to a test's server")
+    }
+
+    /// A host that will be called so.
+    pub fn host(&self, name: &str) -> HostBuilder<'_> {
+        HostBuilder::new(self, name)
+    }
+
+    /// Stops the server.
+    ///
+    /// # Panics
+    /// Where it does not stop.
+    pub fn stop_nats(&self) {
+        tokio::task::block_in_place(|| self.nats().stop());
+    }
+
+    /// Starts the server again where it was.
+    ///
+    /// # Panics
+    /// Where it does not start.
+    pub fn start_nats_again(&self) {
+        tokio::task::block_in_place(|| self.nats().start_again());
+    }
+
+    fn nats(&self) -> std::sync::MutexGuard<'_, Nats> {
+        self.nats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes a component into a file of its own, and gives back its reference.
+    ///
+    /// # Panics
+    /// Where it cannot be written.
+    pub fn file(&self, component: &[u8]) -> String {
+        let number = self.written.fetch_add(1, Ordering::Relaxed);
+        let path: PathBuf = self.files.path().join(format!("{number}.wasm"));
+        std::fs::write(&path, component).expect("a file can be written into a new directory");
+        reference(&path)
+    }
+
+    /// An actor signed as it should be; gives back its reference.
+    pub fn signed(&self, actor: &str) -> String {
+        self.file(&Signature::of(actor, &self.account).component())
+    }
+
+    /// Runs an actor under its own name.
+    ///
+    /// # Panics
+    /// Where it does not start.
+    pub async fn run(&self, host: &(impl HostId + ?Sized), actor: &str) {
+        self.run_with(host, actor, COUNT, &[]).await;
+    }
+
+    /// Runs an actor with so many permits and these configurations.
+    ///
+    /// # Panics
+    /// Where it does not start.
+    pub async fn run_with(
+        &self,
+        host: &(impl HostId + ?Sized),
+        actor: &str,
+        count: u32,
+        config: &[&str],
+    ) {
+        let mut command = scale(host.id(), &self.signed(actor), actor, count);
+        command.config = config.iter().map(|name| (*name).to_owned()).collect();
+        if let Err(failed) = self.operator.scale(&command).await {
+            panic!("`{actor}` does not start: {failed:?}");
+        }
+    }
+
+    /// Tries to run what a reference leads to.
+    ///
+    /// # Errors
+    /// [`Failed`], which most callers are after.
+    pub async fn try_run(
+        &self,
+        host: &(impl HostId + ?Sized),
+        reference: &str,
+        actor: &str,
+    ) -> Result<u32, Failed> {
+        self.operator
+            .scale(&scale(host.id(), reference, actor, COUNT))
+            .await
+    }
+
+    /// Runs an HTTP server for one actor on a host, called `web-<actor>`, and waits until it listens. Gives back its URL.
+    ///
+    /// # Panics
+    /// Where it does not.
+    pub async fn serve(&self, host: &(impl HostId + ?Sized), actor: &str) -> String {
+        self.serve_with(host, actor, &[]).await
+    }
+
+    /// As [`Self::serve`], with further settings of the link.
+    ///
+    /// # Panics
+    /// Where it does not listen.
+    pub async fn serve_with(
+        &self,
+        host: &(impl HostId + ?Sized),
+        actor: &str,
+        settings: &[(&str, &str)],
+    ) -> String {
+        let provider = web(actor);
+        let started = self
+            .operator
+            .start_provider(host.id(), "http-server", &provider, &[])
+            .await;
+        if let Err(failed) = started {
+            panic!("http-server does not start: {failed:?}");
+        }
+        let address = format!("127.0.0.1:{}", free_port());
+        let mut settings = settings.to_vec();
+        settings.push(("address", &address));
+        self.operator
+            .configure(&http_config(actor), &settings)
+            .await;
+        self.operator.link(&http_link(actor)).await;
+        let url = format!("http://{address}");
+        eventually("the http server listens", async || {
+            http::Connection::open(&url).await.ok()
+        })
+        .await;
+        url
+    }
+
+    /// Runs a key-value provider under the id `kv`.
+    ///
+    /// # Panics
+    /// Where it does not start.
+    pub async fn store(&self, host: &(impl HostId + ?Sized)) {
+        let started = self
+            .operator
+            .start_provider(host.id(), "keyvalue-nats", "kv", &[])
+            .await;
+        if let Err(failed) = started {
+            panic!("keyvalue-nats does not start: {failed:?}");
+        }
+    }
+}
+
+/// The id of the HTTP server that [`Lattice::serve`] starts for an actor.
+pub fn web(actor: &str) -> String {
+    format!("web-{actor}")
+}
+
+/// The name of the configuration that [`Lattice::serve`] puts for an actor.
+pub fn http_config(actor: &str) -> String {
+    format!("http-{actor}")
+}
+
+/// The link that [`Lattice::serve`] puts for an actor.
+pub fn http_link(actor: &str) -> Link {
+    let mut link = link(&web(actor), actor, "wasi:http/incoming-handler");
+    link.source_config = vec![http_config(actor)];
+    link
+}
+
+fn options(url: &str, name: &LatticeName) -> LatticeOptions {
+    LatticeOptions {
+        urls: vec![url.parse().expect("a server's own url is one")],
+        lattice: name.clone(),
+        name: "trellis-lattice-tests".to_owned(),
+        ..LatticeOptions::default()
+    }
+}

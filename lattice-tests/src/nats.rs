@@ -1,0 +1,86 @@
+//! A real nats-server with JetStream, which a test can stop and start again where it was.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use trellis_nats_server::{Launch, Running, cache_dir, explicit_path, locate};
+
+/// Time for a server to end.
+const STOP_WITHIN: Duration = Duration::from_secs(10);
+
+/// A server of a test's own.
+#[derive(Debug)]
+pub struct Nats {
+    running: Option<Running>,
+    url: String,
+    port: u16,
+    store: TempDir,
+}
+
+impl Nats {
+    /// Starts one on a free port. Blocks until it serves.
+    ///
+    /// # Panics
+    /// Where none can be had.
+    pub fn start() -> Self {
+        let store = tempfile::tempdir().expect("a temporary directory can be made");
+        let running = Launch::new(&executable(), store.path())
+            .start()
+            .expect("nats-server starts");
+        let url = running.url().to_owned();
+        let port = url
+            .rsplit(':')
+            .next()
+            .and_then(|port| port.trim_end_matches('/').parse().ok())
+            .expect("the url of a server ends with its port");
+        Self {
+            running: Some(running),
+            url,
+            port,
+            store,
+        }
+    }
+
+    /// The URL for clients.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Stops it. What it stored stays. Blocks.
+    ///
+    /// # Panics
+    /// Where it does not stop.
+    pub fn stop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.stop(STOP_WITHIN).expect("nats-server stops");
+        }
+    }
+
+    /// Starts it again on the same port, with what it stored. Blocks until it serves.
+    ///
+    /// # Panics
+    /// Where it does not start.
+    pub fn start_again(&mut self) {
+        self.running = Some(
+            Launch::new(&executable(), self.store.path())
+                .port(Some(self.port))
+                .start()
+                .expect("nats-server starts where it was"),
+        );
+    }
+}
+
+fn executable() -> PathBuf {
+    static FOUND: OnceLock<PathBuf> = OnceLock::new();
+    FOUND
+        .get_or_init(|| {
+            let cache = cache_dir().expect("there is a cache directory");
+            match locate(explicit_path().as_deref(), &cache) {
+                Ok(found) => found.path,
+                Err(error) => panic!("{error}"),
+            }
+        })
+        .clone()
+}
