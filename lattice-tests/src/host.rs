@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-use trellis_claims::{HostCertificate, KeyKind, NewHostCertificate, SigningKey, UnixTime, Validity};
+use trellis_claims::{
+    HostCertificate, KeyKind, NewHostCertificate, PublicKey, SigningKey, TrustRoots, UnixTime,
+    Validity,
+};
 use trellis_host_core::{Host, HostError, HostOptions};
 
 use crate::Lattice;
@@ -34,6 +37,7 @@ pub struct HostBuilder<'a> {
     may_run: Vec<String>,
     certified: bool,
     allow_file: bool,
+    trust: TrustRoots,
     shutdown_timeout: Option<Duration>,
 }
 
@@ -46,6 +50,7 @@ impl<'a> HostBuilder<'a> {
             may_run: vec!["*".to_owned()],
             certified: true,
             allow_file: true,
+            trust: lattice.trust(),
             shutdown_timeout: None,
         }
     }
@@ -68,6 +73,18 @@ impl<'a> HostBuilder<'a> {
     #[must_use]
     pub fn without_files(mut self) -> Self {
         self.allow_file = false;
+        self
+    }
+
+    /// Which trusts another account beside the lattice's.
+    ///
+    /// # Panics
+    /// Where the key is not that of an account or an operator.
+    #[must_use]
+    pub fn trusting(mut self, account: &PublicKey) -> Self {
+        self.trust
+            .insert(account.clone())
+            .expect("a test trusts accounts");
         self
     }
 
@@ -148,7 +165,7 @@ impl<'a> HostBuilder<'a> {
         let nats = self.lattice.options();
         let mut options = HostOptions::new(nats.clone(), state_dir, Arc::clone(&self.key));
         options.friendly_name = Some(self.name.clone());
-        options.trust = self.lattice.trust();
+        options.trust = self.trust.clone();
         options.certificate = self.certificate();
         options.allow_file = self.allow_file;
         options.provider_factories = trellis_host::built_in(&nats);

@@ -127,6 +127,9 @@ pub struct Up {
         action = clap::ArgAction::Set
     )]
     pub allow_file_load: bool,
+    /// Forget what the host ran before, instead of running it again
+    #[arg(long)]
+    pub clean: bool,
     /// Set by `--detached` when it runs itself again.
     #[arg(long, hide = true)]
     pub daemon: bool,
@@ -205,12 +208,7 @@ pub struct ClaimsSign {
     #[arg(long = "ver", short = 'v', value_name = "VERSION")]
     pub version: String,
     /// Its revision, a number that grows with each release
-    #[arg(
-        long = "rev",
-        short = 'r',
-        value_name = "NUMBER",
-        default_value_t = 0
-    )]
+    #[arg(long = "rev", short = 'r', value_name = "NUMBER", default_value_t = 0)]
     pub revision: u32,
     /// Word for people and policies; may be repeated
     #[arg(long, short = 'g', value_name = "WORD")]
@@ -522,6 +520,9 @@ pub struct GetInventory {
 
 /// `wash call`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "A call is made in the name of `wash` and needs a link like any other:\n  wash link put wash <COMPONENT-ID> <WIT-NAMESPACE> <WIT-PACKAGE> --interface <NAME>"
+)]
 pub struct Call {
     /// The actor's id in the lattice
     #[arg(value_name = "COMPONENT-ID")]
@@ -560,11 +561,7 @@ pub struct Http {
     #[arg(long = "http-content-type", value_name = "TYPE")]
     pub content_type: Option<String>,
     /// Body
-    #[arg(
-        long = "http-body",
-        value_name = "TEXT",
-        conflicts_with = "body_path"
-    )]
+    #[arg(long = "http-body", value_name = "TEXT", conflicts_with = "body_path")]
     pub body: Option<String>,
     /// File with the body
     #[arg(long = "http-body-path", value_name = "FILE")]

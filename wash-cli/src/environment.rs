@@ -170,9 +170,10 @@ mod tests {
 
     #[test]
     fn an_older_name_is_read_with_a_note() {
-        let mut environment: Environment = [("TRELLIS_LATTICE", ""), ("WASMCLOUD_LATTICE", "older")]
-            .into_iter()
-            .collect();
+        let mut environment: Environment =
+            [("TRELLIS_LATTICE", ""), ("WASMCLOUD_LATTICE", "older")]
+                .into_iter()
+                .collect();
         assert_eq!(environment.text(LATTICE).as_deref(), Some("older"));
         assert_eq!(
             environment.take_notes(),

@@ -19,7 +19,8 @@ pub mod cli;
 pub mod command;
 pub mod connection;
 pub mod environment;
-pub mod exit; pub mod fake_host;
+pub mod exit;
+pub mod fake_host;
 pub mod keys;
 pub mod local_nats;
 pub mod manifest;
@@ -32,6 +33,7 @@ pub mod settings;
 pub mod signing;
 pub mod state_dir;
 
+use fake_host as trellis_host;
 use std::ffi::OsString;
 
 use clap::Parser as _;
@@ -45,8 +47,7 @@ use output::{Format, Report};
 /// Runs a command line, the program's name first, and returns the exit code.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
     let args: Vec<OsString> = args.into_iter().collect();
-    // One TLS stack for whatever speaks TLS in this process. It fails only where one is installed already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    trellis_host::install_crypto();
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => return not_understood(&error, &args),
@@ -78,7 +79,10 @@ fn finish(report: &Report, format: Format) -> u8 {
 
 fn fail(failure: &Failure, format: Format) -> u8 {
     match format {
-        Format::Table => output::note(&format!("error: {}", output::printable_lines(failure.message()))),
+        Format::Table => output::note(&format!(
+            "error: {}",
+            output::printable_lines(failure.message())
+        )),
         // Whoever reads JSON learns of it there; a stdout that is gone can be told nothing more.
         Format::Json => drop(output::write_stdout(&output::render_failure(
             failure, format,
@@ -98,10 +102,7 @@ fn not_understood(error: &clap::Error, args: &[OsString]) -> u8 {
         _ if wants_json(args) => {
             let text = error.to_string();
             let message = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
-            fail(
-                &Failure::new(FailureKind::Usage, message),
-                Format::Json,
-            )
+            fail(&Failure::new(FailureKind::Usage, message), Format::Json)
         }
         _ => {
             output::note(error.to_string().trim_end());
@@ -113,12 +114,10 @@ fn not_understood(error: &clap::Error, args: &[OsString]) -> u8 {
 /// Whether a command line that was not understood asks for JSON all the same.
 fn wants_json(args: &[OsString]) -> bool {
     let words: Vec<_> = args.iter().map(|word| word.to_string_lossy()).collect();
-    words.iter().any(|word| {
-        matches!(
-            word.as_ref(),
-            "--output=json" | "-ojson" | "-o=json"
-        )
-    }) || words
-        .windows(2)
-        .any(|pair| matches!(pair[0].as_ref(), "--output" | "-o") && pair[1] == "json")
+    words
+        .iter()
+        .any(|word| matches!(word.as_ref(), "--output=json" | "-ojson" | "-o=json"))
+        || words
+            .windows(2)
+            .any(|pair| matches!(pair[0].as_ref(), "--output" | "-o") && pair[1] == "json")
 }

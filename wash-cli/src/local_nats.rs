@@ -63,7 +63,10 @@ pub fn ensure(
     }
     let store = state_dir.nats_dir();
     let left = Detached::find(&store).map_err(|error| {
-        Failure::local(format!("cannot look for a NATS server in {}: {error}", store.display()))
+        Failure::local(format!(
+            "cannot look for a NATS server in {}: {error}",
+            store.display()
+        ))
     })?;
     if let Some(left) = left {
         return Ok((LocalNats::Joined, settings.at(left.url())?));

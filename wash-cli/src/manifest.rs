@@ -198,10 +198,7 @@ mod tests {
         assert_eq!(manifest.call_alias.as_deref(), Some("x/a"));
         assert_eq!(manifest.capabilities.len(), 1);
         assert_eq!(manifest.command.as_deref(), Some("make"));
-        assert_eq!(
-            manifest.artifact.as_deref(),
-            Some(Path::new("out/a.wasm"))
-        );
+        assert_eq!(manifest.artifact.as_deref(), Some(Path::new("out/a.wasm")));
     }
 
     #[test]

@@ -189,9 +189,18 @@ mod tests {
 
     #[test]
     fn the_event_for_this_actor_and_number_is_the_outcome() {
-        assert_eq!(judge_scaled(&scaled("a", "r", 5), "a", "r", 5), Verdict::Done);
-        assert_eq!(judge_scaled(&scaled("b", "r", 5), "a", "r", 5), Verdict::Other);
-        assert_eq!(judge_scaled(&scaled("a", "r", 4), "a", "r", 5), Verdict::Other);
+        assert_eq!(
+            judge_scaled(&scaled("a", "r", 5), "a", "r", 5),
+            Verdict::Done
+        );
+        assert_eq!(
+            judge_scaled(&scaled("b", "r", 5), "a", "r", 5),
+            Verdict::Other
+        );
+        assert_eq!(
+            judge_scaled(&scaled("a", "r", 4), "a", "r", 5),
+            Verdict::Other
+        );
     }
 
     #[test]

@@ -118,9 +118,7 @@ impl Report {
     /// The text for stderr.
     #[must_use]
     pub fn render_aside(&self, format: Format) -> Option<&str> {
-        self.aside
-            .as_deref()
-            .filter(|_| format == Format::Table)
+        self.aside.as_deref().filter(|_| format == Format::Table)
     }
 
     /// The bytes for stdout.

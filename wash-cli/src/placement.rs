@@ -85,10 +85,7 @@ pub async fn find(lattice: &Lattice, meant: &str) -> Result<Host, Failure> {
 ///
 /// # Errors
 /// A refused failure where none has them.
-pub async fn least_loaded(
-    lattice: &Lattice,
-    labels: &[(String, String)],
-) -> Result<Host, Failure> {
+pub async fn least_loaded(lattice: &Lattice, labels: &[(String, String)]) -> Result<Host, Failure> {
     choose_idlest(&inventories(lattice).await?, labels)
 }
 
@@ -115,7 +112,10 @@ pub async fn running(
 /// What to say if one host is meant, but several run it.
 #[must_use]
 pub fn several(what: &str, found: &[HostInventory], remedy: &str) -> Failure {
-    let names: Vec<_> = found.iter().map(|host| Host::of(host).to_string()).collect();
+    let names: Vec<_> = found
+        .iter()
+        .map(|host| Host::of(host).to_string())
+        .collect();
     Failure::refused(format!(
         "{what} runs on several hosts: {}; {remedy}",
         names.join(", ")

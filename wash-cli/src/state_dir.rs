@@ -374,11 +374,7 @@ mod tests {
     fn a_record_that_outlived_its_host_is_not_believed() {
         let (_home, state) = state_dir();
         state.make().unwrap();
-        fs::write(
-            state.record_path(),
-            serde_json::to_vec(&record()).unwrap(),
-        )
-        .unwrap();
+        fs::write(state.record_path(), serde_json::to_vec(&record()).unwrap()).unwrap();
         assert_eq!(state.running().unwrap(), None);
     }
 

@@ -297,7 +297,9 @@ impl Admission {
             .await
             .map_err(shut("room on the host"))?;
         let slot = self.host.take(0).ok_or_else(|| {
-            overloaded("nested calls have filled the host, and an outermost call may not add to that")
+            overloaded(
+                "nested calls have filled the host, and an outermost call may not add to that",
+            )
         })?;
         Ok(Admitted {
             _slot: slot,

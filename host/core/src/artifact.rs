@@ -31,13 +31,17 @@ const PUBLISHED: &[(&str, &str)] = &[
 #[non_exhaustive]
 pub enum ArtifactError {
     /// The reference is of a kind that this host cannot fetch.
-    #[error("cannot fetch `{reference}`: this host takes components as `file:///absolute/path` only")]
+    #[error(
+        "cannot fetch `{reference}`: this host takes components as `file:///absolute/path` only"
+    )]
     Unsupported {
         /// The reference.
         reference: String,
     },
     /// The operator has not allowed files.
-    #[error("refused `{reference}`: this host loads no components from files; start it with `--allow-file` to allow it")]
+    #[error(
+        "refused `{reference}`: this host loads no components from files; start it with `--allow-file` to allow it"
+    )]
     FilesNotAllowed {
         /// The reference.
         reference: String,
@@ -322,10 +326,8 @@ mod tests {
 
     #[test]
     fn an_operators_alias_wins_over_the_table() {
-        let aliases = BTreeMap::from([(
-            "example.org:5000/http".to_owned(),
-            "http-server".to_owned(),
-        )]);
+        let aliases =
+            BTreeMap::from([("example.org:5000/http".to_owned(), "http-server".to_owned())]);
         let found = provider_name("example.org:5000/http:2", &aliases, HAVE.into_iter());
         assert_eq!(found.unwrap(), "http-server");
     }

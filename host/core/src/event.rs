@@ -26,7 +26,10 @@ pub(crate) struct Events {
 
 #[derive(Debug)]
 enum Item {
-    Event { name: &'static str, body: Vec<u8> },
+    Event {
+        name: &'static str,
+        body: Vec<u8>,
+    },
     /// Answered once everything before it has been handed to the connection.
     Flush(oneshot::Sender<()>),
 }
@@ -55,7 +58,11 @@ impl Events {
         if self.queue.try_send(Item::Event { name, body }).is_err() {
             let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
             if dropped.is_power_of_two() {
-                tracing::warn!(event = name, dropped, "an event was not published: NATS takes none");
+                tracing::warn!(
+                    event = name,
+                    dropped,
+                    "an event was not published: NATS takes none"
+                );
             }
         }
     }
@@ -63,9 +70,8 @@ impl Events {
     /// Waits until what was published before is with the server; `false` where the time was not enough.
     pub(crate) async fn flush(&self, within: Duration) -> bool {
         let (sender, flushed) = oneshot::channel();
-        let flush = async {
-            self.queue.send(Item::Flush(sender)).await.is_ok() && flushed.await.is_ok()
-        };
+        let flush =
+            async { self.queue.send(Item::Flush(sender)).await.is_ok() && flushed.await.is_ok() };
         tokio::time::timeout(within, flush).await.unwrap_or(false)
     }
 }

@@ -46,8 +46,7 @@ use trellis_protocol::event::{EventData, HostStarted};
 pub use options::{HostOptions, SHUTDOWN_TIMEOUT_DEFAULT};
 pub use state_dir::StateDirError;
 
-pub(crate) use actors::{ActorError, OtherReference, Wanted, with_causes};
-pub(crate) use commands::TooManyCommands;
+pub(crate) use actors::{OtherReference, Wanted};
 pub(crate) use control_runtime::on;
 pub(crate) use inventory::MEMORY_LIMIT;
 pub(crate) use providers::WantedProvider;
@@ -264,14 +263,12 @@ impl Host {
             ),
             &shared.guests,
         );
-        shared
-            .events
-            .publish(&EventData::HostStarted(HostStarted {
-                friendly_name: shared.name.clone(),
-                labels: shared.labels(),
-                uptime_seconds: shared.started.elapsed().as_secs(),
-                version: inventory::VERSION.to_owned(),
-            }));
+        shared.events.publish(&EventData::HostStarted(HostStarted {
+            friendly_name: shared.name.clone(),
+            labels: shared.labels(),
+            uptime_seconds: shared.started.elapsed().as_secs(),
+            version: inventory::VERSION.to_owned(),
+        }));
         // Before any command: what an operator asks for now comes after what ran before.
         restoration::restore(shared, former);
         let server = control::Server {

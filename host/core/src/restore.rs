@@ -186,7 +186,9 @@ fn read(path: &Path) -> Result<Running, RestoreError> {
         return Err(damaged(format!("it has more than {FILE_BYTES_MAX} bytes")));
     }
     let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(io)?;
+    file.take(FILE_BYTES_MAX)
+        .read_to_end(&mut bytes)
+        .map_err(io)?;
     let running: Running =
         serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
     if running.version != VERSION {
@@ -280,7 +282,10 @@ mod tests {
         let (file, _) = RunningFile::open(dir.path(), false);
         file.put_actor(&id("a"), actor(1));
         let path = dir.path().join(FILE_NAME);
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
@@ -297,10 +302,19 @@ mod tests {
     fn a_damaged_file_is_put_aside_and_the_host_begins_with_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(FILE_NAME);
-        for content in ["", "{", "[]", r#"{"version":2}"#, r#"{"version":1,"actors":{"a.b":{}}}"#] {
+        for content in [
+            "",
+            "{",
+            "[]",
+            r#"{"version":2}"#,
+            r#"{"version":1,"actors":{"a.b":{}}}"#,
+        ] {
             fs::write(&path, content).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-            assert!(matches!(read(&path), Err(RestoreError::Damaged { .. })), "{content}");
+            assert!(
+                matches!(read(&path), Err(RestoreError::Damaged { .. })),
+                "{content}"
+            );
             let (file, running) = RunningFile::open(dir.path(), false);
             assert_eq!(running, Running::default());
             let aside = dir.path().join("running.json.damaged");

@@ -257,10 +257,26 @@ impl Peers {
         handler: Arc<dyn PeerHandler>,
     ) -> Result<Self, PeerStartError> {
         let least = [
-            ("the byte budget", options.limits.budget_bytes, BUDGET_BYTES_MIN),
-            ("the count of incoming calls", options.limits.incoming_calls, 1),
-            ("the count of incoming calls per peer", options.limits.incoming_calls_per_peer, 1),
-            ("the count of outgoing calls", options.limits.outgoing_calls, 1),
+            (
+                "the byte budget",
+                options.limits.budget_bytes,
+                BUDGET_BYTES_MIN,
+            ),
+            (
+                "the count of incoming calls",
+                options.limits.incoming_calls,
+                1,
+            ),
+            (
+                "the count of incoming calls per peer",
+                options.limits.incoming_calls_per_peer,
+                1,
+            ),
+            (
+                "the count of outgoing calls",
+                options.limits.outgoing_calls,
+                1,
+            ),
         ];
         for (what, value, least) in least {
             if value < least {
@@ -269,7 +285,10 @@ impl Peers {
         }
         let shared = reader::start(options, handler).await?;
         let guard = Arc::new(shared.cancel.clone().drop_guard());
-        Ok(Self { shared, _guard: guard })
+        Ok(Self {
+            shared,
+            _guard: guard,
+        })
     }
 
     /// Calls a function of an id that a peer runs. `head.deadline_ms` is set from `deadline`.
@@ -324,7 +343,9 @@ impl Peers {
 
 impl fmt::Debug for Peers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Peers").field("routes", &self.shared.routes).finish_non_exhaustive()
+        f.debug_struct("Peers")
+            .field("routes", &self.shared.routes)
+            .finish_non_exhaustive()
     }
 }
 

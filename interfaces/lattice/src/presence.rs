@@ -122,11 +122,7 @@ impl Presence {
 
         let asked = subscribe(&options.client, options.subjects.roster(&host)).await?;
         let beats = subscribe(&options.client, options.subjects.presence_all()).await?;
-        let listener = listener::Listener::new(
-            &options,
-            routes.clone(),
-            Arc::clone(&rejected),
-        );
+        let listener = listener::Listener::new(&options, routes.clone(), Arc::clone(&rejected));
         let speaker = speaker::Speaker {
             client: options.client.clone(),
             subject: options.subjects.presence(&host),
@@ -138,7 +134,13 @@ impl Presence {
         tracker.spawn(answer);
         tracker.spawn(speaker.run(cancel.clone()));
         tracker.close();
-        Ok(Self { own, routes, rejected, tracker, cancel })
+        Ok(Self {
+            own,
+            routes,
+            rejected,
+            tracker,
+            cancel,
+        })
     }
 
     /// The table of the other hosts.
@@ -174,7 +176,8 @@ impl Presence {
     /// # Errors
     /// As [`Self::set_roster`]. The certificate is not checked here: the others will do so.
     pub fn set_certificate(&self, certificate: String) -> Result<u64, PresenceError> {
-        self.own.change(|roster| roster.certificate = Some(certificate))
+        self.own
+            .change(|roster| roster.certificate = Some(certificate))
     }
 
     /// Says whether this host takes work; everybody hears of a change at once.
@@ -197,7 +200,10 @@ impl Presence {
     pub async fn stop(self, within: Duration) {
         self.own.set_state(State::Leaving);
         self.cancel.cancel();
-        if tokio::time::timeout(within, self.tracker.wait()).await.is_err() {
+        if tokio::time::timeout(within, self.tracker.wait())
+            .await
+            .is_err()
+        {
             tracing::warn!("presence did not end within {within:?}");
         }
     }
@@ -205,7 +211,9 @@ impl Presence {
 
 impl fmt::Debug for Presence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Presence").field("routes", &self.routes).finish_non_exhaustive()
+        f.debug_struct("Presence")
+            .field("routes", &self.routes)
+            .finish_non_exhaustive()
     }
 }
 
@@ -220,8 +228,11 @@ pub(crate) async fn subscribe(
     client: &async_nats::Client,
     subject: String,
 ) -> Result<async_nats::Subscriber, PresenceStartError> {
-    client.subscribe(subject.clone()).await.map_err(|error| PresenceStartError::Subscribe {
-        subject,
-        reason: error.to_string(),
-    })
+    client
+        .subscribe(subject.clone())
+        .await
+        .map_err(|error| PresenceStartError::Subscribe {
+            subject,
+            reason: error.to_string(),
+        })
 }

@@ -199,7 +199,9 @@ impl Routes {
     /// Notes what a beat said.
     pub(crate) fn note(&self, host: &str, seen: Seen) {
         if let Some(entry) = self.view().hosts.get(host) {
-            entry.state_sequence.store(seen.state_sequence, Ordering::Relaxed);
+            entry
+                .state_sequence
+                .store(seen.state_sequence, Ordering::Relaxed);
             entry.suspect.store(false, Ordering::Relaxed);
             entry.draining.store(seen.draining, Ordering::Relaxed);
         }
@@ -242,12 +244,20 @@ impl Routes {
             }
         }
         let view = Arc::new(View { hosts, ids });
-        *self.inner.view.write().unwrap_or_else(PoisonError::into_inner) = view;
+        *self
+            .inner
+            .view
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = view;
         self.inner.changed.send_modify(|count| *count += 1);
     }
 
     fn view(&self) -> Arc<View> {
-        let view = self.inner.view.read().unwrap_or_else(PoisonError::into_inner);
+        let view = self
+            .inner
+            .view
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&view)
     }
 }

@@ -167,7 +167,9 @@ pub fn seal(
     let envelope = signed::sign(key, VERSION_SIGNED, CONTEXT, &body, frame.len())
         .map_err(|reason| EnvelopeError::Malformed { reason })?;
     if envelope.len() > ENVELOPE_BYTES_MAX {
-        return Err(EnvelopeError::Length { bytes: envelope.len() });
+        return Err(EnvelopeError::Length {
+            bytes: envelope.len(),
+        });
     }
     Ok(envelope)
 }
@@ -196,11 +198,18 @@ impl Sealed {
             return Err(EnvelopeError::UnknownVersion { version });
         }
         let body = bytes.get(signed::BODY_OFFSET..).unwrap_or_default();
-        let (sender, recipient, sender_incarnation, recipient_incarnation, sequence, sent_ms, frame): (
-            String, String, u64, u64, u64, u64, Bin<'_>,
-        ) = from_array(body).map_err(|error| EnvelopeError::Malformed {
-            reason: error.to_string(),
-        })?;
+        let (
+            sender,
+            recipient,
+            sender_incarnation,
+            recipient_incarnation,
+            sequence,
+            sent_ms,
+            frame,
+        ): (String, String, u64, u64, u64, u64, Bin<'_>) =
+            from_array(body).map_err(|error| EnvelopeError::Malformed {
+                reason: error.to_string(),
+            })?;
         Ok(Self {
             sender,
             recipient,

@@ -278,11 +278,22 @@ impl Frame {
 
     fn check(&self) -> Result<(), FrameError> {
         match self {
-            Self::Invoke { head, rest, payload, .. } => {
+            Self::Invoke {
+                head,
+                rest,
+                payload,
+                ..
+            } => {
                 head.check()?;
                 check_value(payload.len(), *rest)
             }
-            Self::HttpRequest { head, method, uri, fields, .. } => {
+            Self::HttpRequest {
+                head,
+                method,
+                uri,
+                fields,
+                ..
+            } => {
                 head.check()?;
                 check("a method", method.len(), METHOD_BYTES_MAX)?;
                 check("a URI", uri.len(), URI_BYTES_MAX)?;
@@ -297,7 +308,11 @@ impl Frame {
                 }
                 check("a count of header fields", fields.len(), HTTP_FIELDS_MAX)
             }
-            Self::Data { trailers: Some(fields), last, .. } => {
+            Self::Data {
+                trailers: Some(fields),
+                last,
+                ..
+            } => {
                 if !last {
                     return Err(FrameError::Malformed {
                         reason: "trailers before the end of a stream".to_owned(),

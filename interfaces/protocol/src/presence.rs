@@ -107,7 +107,9 @@ pub enum PresenceError {
         limit: usize,
     },
     /// A version that this host does not know.
-    #[error("version {version} of beats and rosters is unknown, this host reads {PRESENCE_VERSION}")]
+    #[error(
+        "version {version} of beats and rosters is unknown, this host reads {PRESENCE_VERSION}"
+    )]
     UnknownVersion {
         /// The version byte.
         version: u8,
@@ -139,7 +141,14 @@ impl Beat {
     /// # Errors
     /// [`PresenceError::Signature`] where `key` is not the host's.
     pub fn seal(&self, key: &SigningKey) -> Result<Vec<u8>, PresenceError> {
-        seal(key, &self.host, BEAT_CONTEXT, self, "a beat", BEAT_BYTES_MAX)
+        seal(
+            key,
+            &self.host,
+            BEAT_CONTEXT,
+            self,
+            "a beat",
+            BEAT_BYTES_MAX,
+        )
     }
 
     /// Reads a beat without checking its signature, so that a reader can first see whether it is news.
@@ -190,7 +199,11 @@ fn seal<T: Serialize>(
     let bytes = signed::sign(key, PRESENCE_VERSION, context, body, 0)
         .map_err(|reason| PresenceError::Malformed { reason })?;
     if bytes.len() > limit {
-        return Err(PresenceError::Length { what, bytes: bytes.len(), limit });
+        return Err(PresenceError::Length {
+            what,
+            bytes: bytes.len(),
+            limit,
+        });
     }
     Ok(bytes)
 }
@@ -200,7 +213,11 @@ fn read<'a, T: Deserialize<'a>>(
     what: &'static str,
     limit: usize,
 ) -> Result<T, PresenceError> {
-    let length = PresenceError::Length { what, bytes: bytes.len(), limit };
+    let length = PresenceError::Length {
+        what,
+        bytes: bytes.len(),
+        limit,
+    };
     if bytes.len() > limit {
         return Err(length);
     }

@@ -144,18 +144,12 @@ mod tests {
         let refusal = Refusal::new(RefusalCode::NoLink, "m").with_remedy("r");
         let bytes = rmp_serde::to_vec(&refusal).unwrap();
         assert_eq!(bytes, b"\x93\xa7no-link\xa1m\xa1r");
-        assert_eq!(
-            rmp_serde::from_slice::<Refusal>(&bytes).unwrap(),
-            refusal
-        );
+        assert_eq!(rmp_serde::from_slice::<Refusal>(&bytes).unwrap(), refusal);
     }
 
     #[test]
     fn text_is_cut_at_a_character_boundary() {
-        let refusal = Refusal::new(
-            RefusalCode::Internal,
-            "ä".repeat(REFUSAL_TEXT_BYTES_MAX),
-        );
+        let refusal = Refusal::new(RefusalCode::Internal, "ä".repeat(REFUSAL_TEXT_BYTES_MAX));
         assert_eq!(refusal.message.len(), REFUSAL_TEXT_BYTES_MAX);
     }
 

@@ -85,9 +85,18 @@ impl Subjects {
     /// What every host subscribes to in a queue group: pairs of subject and group.
     pub fn control_queued(&self) -> Vec<(String, String)> {
         vec![
-            (format!("{}.link.*", self.control), format!("{}.link", self.control)),
-            (format!("{}.claims.*", self.control), format!("{}.claims", self.control)),
-            (format!("{}.config.>", self.control), format!("{}.config", self.control)),
+            (
+                format!("{}.link.*", self.control),
+                format!("{}.link", self.control),
+            ),
+            (
+                format!("{}.claims.*", self.control),
+                format!("{}.claims", self.control),
+            ),
+            (
+                format!("{}.config.>", self.control),
+                format!("{}.config", self.control),
+            ),
         ]
     }
 
@@ -96,7 +105,11 @@ impl Subjects {
         let rest = subject.strip_prefix(&self.control)?.strip_prefix('.')?;
         let mut tokens = rest.splitn(3, '.');
         let (noun, verb) = (tokens.next()?, tokens.next()?);
-        Some(ControlRequest { noun, verb, argument: tokens.next() })
+        Some(ControlRequest {
+            noun,
+            verb,
+            argument: tokens.next(),
+        })
     }
 
     /// Where an event of the lattice is published.
@@ -177,19 +190,40 @@ mod tests {
         assert_eq!(scale, "wasmbus.ctl.v1.default.component.scale.NABC");
         assert_eq!(
             subjects.parse_control(&scale).unwrap(),
-            ControlRequest { noun: "component", verb: "scale", argument: Some("NABC") }
+            ControlRequest {
+                noun: "component",
+                verb: "scale",
+                argument: Some("NABC")
+            }
         );
         let config = subjects.control_with("config", "put", "a.b.c");
-        assert_eq!(subjects.parse_control(&config).unwrap().argument, Some("a.b.c"));
-        assert_eq!(subjects.parse_control(&subjects.control("host", "ping")).unwrap().argument, None);
+        assert_eq!(
+            subjects.parse_control(&config).unwrap().argument,
+            Some("a.b.c")
+        );
+        assert_eq!(
+            subjects
+                .parse_control(&subjects.control("host", "ping"))
+                .unwrap()
+                .argument,
+            None
+        );
     }
 
     #[test]
     fn a_subject_of_another_lattice_does_not_parse() {
         let subjects = Subjects::new(LatticeName::default());
-        assert!(subjects.parse_control("wasmbus.ctl.v1.defaulter.host.ping").is_none());
+        assert!(
+            subjects
+                .parse_control("wasmbus.ctl.v1.defaulter.host.ping")
+                .is_none()
+        );
         assert!(subjects.parse_control("wasmbus.ctl.v1.default").is_none());
-        assert!(subjects.parse_control("wasmbus.ctl.v1.default.host").is_none());
+        assert!(
+            subjects
+                .parse_control("wasmbus.ctl.v1.default.host")
+                .is_none()
+        );
         assert!(subjects.parse_control("").is_none());
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! It serves no interface; it is the source of links, each of which gives one actor an address, a path or a host name.
 //!
-//! How a request flows: [`listener`] accepts the connection, [`connection`] speaks HTTP/1.1 or 2 on it and watches its
-//! time limits, [`exchange`] takes one request through [`route`] (who answers), [`request`] (what is handed on) and the
+//! How a request flows: `listener` accepts the connection, `connection` speaks HTTP/1.1 or 2 on it and watches its
+//! time limits, `exchange` takes one request through `route` (who answers), `request` (what is handed on) and the
 //! [`Outbound`](trellis_provider_sdk::Outbound) of the host, and streams the response back. What cannot be answered by an
-//! actor is answered by a [`problem`].
+//! actor is answered by a `problem`.
 //!
 //! What it does not know: where actors run, claims, NATS. The host authorises each call.
 //!

@@ -43,7 +43,9 @@ pub(super) async fn run(args: Call, settings: &Settings) -> Result<Report, Failu
         .client()
         .call(&host.id, &call)
         .await
-        .map_err(|error| lattice.failure(&format!("cannot call {} on host {host}", args.id), &error))?;
+        .map_err(|error| {
+            lattice.failure(&format!("cannot call {} on host {host}", args.id), &error)
+        })?;
     Ok(match reply {
         CallReply::Http(reply) => http_report(reply),
         CallReply::Result(value) => function_report(&value),
@@ -70,7 +72,9 @@ fn operation(args: &Call) -> Result<CallOperation, Failure> {
         .rsplit_once('.')
         .filter(|(interface, function)| interface.contains('/') && !function.is_empty())
         .ok_or_else(|| usage("write it `namespace:package/interface.function`"))?;
-    let unversioned = interface.split_once('@').map_or(interface, |(name, _)| name);
+    let unversioned = interface
+        .split_once('@')
+        .map_or(interface, |(name, _)| name);
     if (unversioned, function) == HTTP_HANDLER {
         if !args.arguments.is_empty() {
             return Err(usage(
@@ -175,7 +179,10 @@ mod tests {
 
     fn parse(words: &[&str]) -> Result<CallOperation, Failure> {
         let line = ["wash", "call", "a"];
-        match Cli::try_parse_from(line.iter().chain(words)).unwrap().command {
+        match Cli::try_parse_from(line.iter().chain(words))
+            .unwrap()
+            .command
+        {
             Command::Call(args) => operation(&args),
             other => unreachable!("{other:?}"),
         }
@@ -208,7 +215,10 @@ mod tests {
         let CallOperation::Http(call) = parse(&words).unwrap() else {
             unreachable!("no request")
         };
-        assert_eq!((call.method.as_str(), call.path.as_str()), ("POST", "/links"));
+        assert_eq!(
+            (call.method.as_str(), call.path.as_str()),
+            ("POST", "/links")
+        );
         assert_eq!(
             call.headers,
             [("content-type".to_owned(), "application/json".to_owned())]

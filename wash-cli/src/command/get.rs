@@ -85,10 +85,7 @@ fn describe_inventory(inventory: &HostInventory) -> String {
             provider.image_ref.clone().unwrap_or_default(),
         ]
     });
-    let rows: Vec<_> = actors
-        .chain(providers)
-        .map(|row| row.to_vec())
-        .collect();
+    let rows: Vec<_> = actors.chain(providers).map(|row| row.to_vec()).collect();
     if rows.is_empty() {
         text.push_str("runs nothing\n");
     } else {
@@ -105,7 +102,9 @@ async fn claims(settings: &Settings) -> Result<Report, Failure> {
         .claims()
         .await
         .map_err(|error| lattice.failure("cannot ask for claims", &error))?;
-    claims.sort_by(|one, other| (one.get("name"), one.get("sub")).cmp(&(other.get("name"), other.get("sub"))));
+    claims.sort_by(|one, other| {
+        (one.get("name"), one.get("sub")).cmp(&(other.get("name"), other.get("sub")))
+    });
     Ok(Report::new(describe_claims(&claims)).with("claims", claims))
 }
 

@@ -94,7 +94,10 @@ mod tests {
 
     fn args(words: &[&str]) -> cli::ScaleComponent {
         let line = ["wash", "scale", "component", "--max-instances", "3"];
-        match Cli::try_parse_from(line.iter().chain(words)).unwrap().command {
+        match Cli::try_parse_from(line.iter().chain(words))
+            .unwrap()
+            .command
+        {
             Command::Scale(Scale::Component(args)) => args,
             other => unreachable!("{other:?}"),
         }

@@ -11,11 +11,14 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::fake_host as trellis_host;
 use rustix::process::setsid;
 use trellis_claims::host::MAY_RUN_ANY;
-use trellis_claims::{HostCertificate, NewHostCertificate, SigningKey, TrustRoots, UnixTime, Validity};
-use crate::fake_host as trellis_host; use trellis_host::HostOptions;
-use trellis_lattice::connection::{LatticeOptions, ServerUrl};
+use trellis_claims::{
+    HostCertificate, NewHostCertificate, SigningKey, TrustRoots, UnixTime, Validity,
+};
+use trellis_host::{Drained, HostError, HostOptions, Shutdown};
+use trellis_lattice::connection::{CONNECT_TIMEOUT_DEFAULT, LatticeOptions, ServerUrl};
 use trellis_protocol::control::HostInventory;
 
 use crate::cli::{Global, Up};
@@ -23,7 +26,7 @@ use crate::connection::Lattice;
 use crate::environment::{self, Environment};
 use crate::exit::{Failure, FailureKind, chain};
 use crate::keys::KeyStore;
-use crate::local_nats::{self, Lifetime, LocalNats};
+use crate::local_nats::{self, Lifetime};
 use crate::output::{self, Format, Report, printable};
 use crate::progress::Progress;
 use crate::settings::Settings;
@@ -54,6 +57,10 @@ pub(super) fn run(
     }
     let state_dir = StateDir::resolve(args.state_dir.as_deref(), environment)?;
     state_dir.check_free()?;
+    if settings.urls_named && !args.daemon {
+        // Said here, a wrong address costs a moment; the host would try for longer.
+        super::ask(Lattice::connect(settings))?;
+    }
     let account = KeyStore::of(environment)?.account()?;
     let trust = trust(&account, &args.trust, environment)?;
     if args.detached {
@@ -84,9 +91,9 @@ fn trust(
     }
     let mut roots = TrustRoots::default();
     for (origin, text) in texts {
-        let read: TrustRoots = text.parse().map_err(|error| {
-            Failure::local(format!("cannot trust {origin}: {}", chain(&error)))
-        })?;
+        let read: TrustRoots = text
+            .parse()
+            .map_err(|error| Failure::local(format!("cannot trust {origin}: {}", chain(&error))))?;
         for root in read.iter() {
             roots
                 .insert(root.clone())
@@ -121,23 +128,7 @@ fn host_options(
     trust: TrustRoots,
     account: &SigningKey,
 ) -> Result<HostOptions, Failure> {
-    let mut options = HostOptions {
-        lattice: settings.lattice.clone(),
-        nats: LatticeOptions {
-            name: "trellis-host".to_owned(),
-            connect_timeout: LatticeOptions::default().connect_timeout,
-            ..settings.lattice_options()
-        },
-        state_dir: state_dir.path().to_path_buf(),
-        friendly_name: args.friendly_name.clone(),
-        labels: args.label.iter().cloned().collect(),
-        trust,
-        host_key: None,
-        certificate: None,
-        allow_file: args.allow_file_load,
-    };
-    let key = options
-        .host_key()
+    let key = trellis_host::load_or_create_host_key(state_dir.path())
         .map_err(|error| Failure::local_error(&error))?;
     let now = UnixTime::now();
     let certificate = NewHostCertificate {
@@ -148,8 +139,21 @@ fn host_options(
     };
     let certificate = HostCertificate::issue(&certificate, account, now)
         .map_err(|error| Failure::local_error(&error))?;
-    options.host_key = Some(key);
+    let nats = LatticeOptions {
+        name: "trellis-host".to_owned(),
+        // A host starts beside its server, and is more patient than a person.
+        connect_timeout: CONNECT_TIMEOUT_DEFAULT,
+        ..settings.lattice_options()
+    };
+    let providers = trellis_host::built_in(&nats);
+    let mut options = HostOptions::new(nats, state_dir.path(), key);
+    options.friendly_name.clone_from(&args.friendly_name);
+    options.labels = args.label.iter().cloned().collect();
+    options.trust = trust;
     options.certificate = Some(certificate);
+    options.allow_file = args.allow_file_load;
+    options.provider_factories = providers;
+    options.restore = !args.clean;
     Ok(options)
 }
 
@@ -161,54 +165,43 @@ fn serve(
     state_dir: &StateDir,
     format: Format,
 ) -> Result<(), Failure> {
-    let key = options
-        .host_key
-        .as_ref()
-        .expect("`host_options` gives every host a key");
     let pid = std::process::id();
     let record = Record {
         pid,
         start_ticks: start_ticks(pid),
-        host_id: key.public().to_string(),
+        host_id: options.host_key.public().to_string(),
         lattice: settings.lattice.to_string(),
         nats_url: settings.servers(),
     };
     claim.record(&record)?;
-    let announce = async {
-        let inventory = wait_until_it_answers(settings, &record.host_id).await;
-        let report = ready(&inventory, &record, settings, state_dir)
-            .aside("note: Ctrl-C stops the host");
-        if let Some(aside) = report.render_aside(format) {
-            output::note(aside);
+    let drain = options.shutdown_timeout;
+    let runtime = trellis_host::runtime::build()
+        .map_err(|error| Failure::local(format!("cannot start the host's runtime: {error}")))?;
+    let served = runtime.block_on(async {
+        trellis_host::serve(options, Shutdown::on_signals(), |host| {
+            let report = ready(host.friendly_name(), &record, settings, state_dir)
+                .aside("note: Ctrl-C stops the host");
+            if let Some(aside) = report.render_aside(format) {
+                output::note(aside);
+            }
+            // A closed stdout is no reason to stop a host.
+            let _ = output::write_stdout(&report.render(format));
+        })
+        .await
+    });
+    match served {
+        Ok(Drained::InTime) => Ok(()),
+        Ok(Drained::Late) => Err(Failure::new(
+            FailureKind::TimedOut,
+            format!(
+                "the host has stopped, but work was still in flight after {} s and was cut off",
+                drain.as_secs()
+            ),
+        )),
+        Err(error @ HostError::Connect(_)) => {
+            Err(Failure::new(FailureKind::Unreachable, chain(&error)))
         }
-        // A closed stdout is no reason to stop a host.
-        let _ = output::write_stdout(&report.render(format));
-    };
-    trellis_host::runtime::block_on(async {
-        let serving = trellis_host::serve(options, stop_signal());
-        tokio::pin!(serving);
-        tokio::select! {
-            served = &mut serving => return served,
-            () = announce => {}
-        }
-        serving.await
-    })
-    .map_err(|error| Failure::local_error(&error))
-}
-
-/// Ends on Ctrl-C, and on what a service manager sends.
-async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let terminate = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut signals) => drop(signals.recv().await),
-            // Without the handler the signal still ends the process.
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        () = terminate => {}
+        Err(error) => Err(Failure::local_error(&error)),
     }
 }
 
@@ -230,7 +223,7 @@ async fn wait_until_it_answers(settings: &Settings, host_id: &str) -> HostInvent
 
 /// What is said once the host answers.
 fn ready(
-    inventory: &HostInventory,
+    friendly_name: &str,
     record: &Record,
     settings: &Settings,
     state_dir: &StateDir,
@@ -238,7 +231,7 @@ fn ready(
     let mut text = format!(
         "host {} ({}) runs in lattice {} at {}\n",
         record.host_id,
-        printable(&inventory.friendly_name),
+        printable(friendly_name),
         record.lattice,
         record.nats_url
     );
@@ -295,7 +288,14 @@ fn spawn_daemon(args: &Up, settings: &Settings, state_dir: &StateDir) -> Result<
         .args(["up", "--daemon", "--state-dir"])
         .arg(state_dir.path())
         .args(["--lattice", settings.lattice.as_str()])
-        .args(["--allow-file-load", if args.allow_file_load { "true" } else { "false" }]);
+        .args([
+            "--allow-file-load",
+            if args.allow_file_load {
+                "true"
+            } else {
+                "false"
+            },
+        ]);
     if let Some(creds) = &settings.creds {
         command.arg("--creds").arg(creds);
     }
@@ -304,6 +304,9 @@ fn spawn_daemon(args: &Up, settings: &Settings, state_dir: &StateDir) -> Result<
     }
     for (key, value) in &args.label {
         command.arg("--label").arg(format!("{key}={value}"));
+    }
+    if args.clean {
+        command.arg("--clean");
     }
     for file in &args.trust {
         command.arg("--trust").arg(file);
@@ -324,9 +327,10 @@ fn wait_for_daemon(
 ) -> Result<Report, Failure> {
     let deadline = Instant::now() + settings.outcome_timeout();
     let record = loop {
-        if let Some(status) = child.try_wait().map_err(|error| {
-            Failure::local(format!("cannot wait for the host: {error}"))
-        })? {
+        if let Some(status) = child
+            .try_wait()
+            .map_err(|error| Failure::local(format!("cannot wait for the host: {error}")))?
+        {
             return Err(Failure::local(format!(
                 "the host ended with {status} before it answered; {}",
                 state_dir.log_tail()
@@ -358,12 +362,14 @@ fn wait_for_daemon(
         }
     })?;
     let log = state_dir.log_path();
-    Ok(ready(&inventory, &record, settings, state_dir)
-        .aside(format!(
-            "note: it logs to {}; `wash down` stops it",
-            log.display()
-        ))
-        .with("log", &log))
+    Ok(
+        ready(&inventory.friendly_name, &record, settings, state_dir)
+            .aside(format!(
+                "note: it logs to {}; `wash down` stops it",
+                log.display()
+            ))
+            .with("log", &log),
+    )
 }
 
 fn not_ready(settings: &Settings, state_dir: &StateDir) -> Failure {

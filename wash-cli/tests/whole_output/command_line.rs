@@ -7,8 +7,19 @@ fn the_help_lists_every_command_and_every_exit_code() {
     let said = Shell::new().wash(&["--help"]);
     said.assert_code(0);
     for word in [
-        "up", "down", "build", "claims", "keys", "start", "scale", "stop", "link", "config", "get",
-        "call", "Exit codes:",
+        "up",
+        "down",
+        "build",
+        "claims",
+        "keys",
+        "start",
+        "scale",
+        "stop",
+        "link",
+        "config",
+        "get",
+        "call",
+        "Exit codes:",
     ] {
         assert!(said.stdout.contains(word), "{word}\n{}", said.stdout);
     }
@@ -24,7 +35,16 @@ fn mistakes_on_the_command_line_are_2_and_silent_on_stdout() {
         &["start", "component", "ref", "a.b"],
         &["start", "component", "ref", "id", "--max-instances", "0"],
         &["link", "put", "a", "b", "wasi", "http"],
-        &["link", "put", "a", "b", "wasi", "http", "--interface", "No_Kebab"],
+        &[
+            "link",
+            "put",
+            "a",
+            "b",
+            "wasi",
+            "http",
+            "--interface",
+            "No_Kebab",
+        ],
         &["config", "put", "name", "novalue"],
         &["config", "put", "name", "a=1", "a=2"],
         &["config", "put", "bad name", "a=1"],
@@ -32,19 +52,36 @@ fn mistakes_on_the_command_line_are_2_and_silent_on_stdout() {
         &["call", "a", "nofunction"],
         &["get", "hosts", "-x", "a.b"],
         &["get", "hosts", "--nats-url", "http://x"],
-        &["scale", "component", "h", "ref", "id", "--host-id", "h", "-c", "1"],
+        &[
+            "scale",
+            "component",
+            "h",
+            "ref",
+            "id",
+            "--host-id",
+            "h",
+            "-c",
+            "1",
+        ],
     ] {
         let said = shell.wash(line);
         said.assert_code(2);
         assert_eq!(said.stdout, "", "{line:?}");
-        assert!(said.stderr.starts_with("error: "), "{line:?}\n{}", said.stderr);
+        assert!(
+            said.stderr.starts_with("error: "),
+            "{line:?}\n{}",
+            said.stderr
+        );
     }
 }
 
 #[test]
 fn mistakes_are_json_for_those_who_read_json() {
     let shell = Shell::new();
-    for line in [&["nonsense", "-o", "json"][..], &["-o", "json", "call", "a", "f"]] {
+    for line in [
+        &["nonsense", "-o", "json"][..],
+        &["-o", "json", "call", "a", "f"],
+    ] {
         let said = shell.wash(line);
         said.assert_code(2);
         let json = said.json();

@@ -28,7 +28,14 @@ impl Shell {
             variables: BTreeMap::new(),
         };
         // What a build needs, and nothing of whoever runs the tests.
-        for name in ["PATH", "CARGO", "RUSTC", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"] {
+        for name in [
+            "PATH",
+            "CARGO",
+            "RUSTC",
+            "CARGO_HOME",
+            "RUSTUP_HOME",
+            "RUSTUP_TOOLCHAIN",
+        ] {
             if let Some(value) = std::env::var_os(name) {
                 shell.variables.insert(name.into(), value);
             }

@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use serde_json::json;
 use crate::shell::{Shell, component};
+use serde_json::json;
 use trellis_claims::{KeyKind, SigningKey, TrustRoots, UnixTime, verify_component};
 
 const MANIFEST: &str = "name = \"hello\"\nversion = \"1.2.0\"\nrevision = 3\ntags = [\"demo\"]\n\
@@ -148,12 +148,13 @@ fn the_component_of_a_cargo_package_is_found_with_its_version() {
     );
     let missing = shell.wash(&["build", "--no-build"]);
     missing.assert_code(5);
-    assert!(missing.stderr.contains("leave out --no-build"), "{}", missing.stderr);
-
-    shell.write(
-        "target/wasm32-wasip2/release/code_maker.wasm",
-        component(),
+    assert!(
+        missing.stderr.contains("leave out --no-build"),
+        "{}",
+        missing.stderr
     );
+
+    shell.write("target/wasm32-wasip2/release/code_maker.wasm", component());
     let said = shell.wash(&["build", "--no-build", "-o", "json"]);
     said.assert_code(0);
     assert_eq!(said.json()["version"], "0.4.0");
@@ -166,10 +167,7 @@ fn the_component_of_a_cargo_package_is_found_with_its_version() {
 #[test]
 fn a_misspelt_key_in_the_manifest_is_named() {
     let shell = Shell::new();
-    shell.write(
-        "actor/trellis.toml",
-        "name = \"a\"\ncapabilites = []\n",
-    );
+    shell.write("actor/trellis.toml", "name = \"a\"\ncapabilites = []\n");
     let said = shell.wash(&["build", "--path", "actor", "-o", "json"]);
     said.assert_code(5);
     let error = said.json()["error"].as_str().unwrap().to_owned();
@@ -186,7 +184,11 @@ fn a_misspelt_key_in_the_manifest_is_named() {
 fn a_directory_without_a_manifest_says_what_to_write() {
     let said = Shell::new().wash(&["build"]);
     said.assert_code(5);
-    assert!(said.stderr.contains("there is no trellis.toml in ."), "{}", said.stderr);
+    assert!(
+        said.stderr.contains("there is no trellis.toml in ."),
+        "{}",
+        said.stderr
+    );
 }
 
 #[test]
@@ -194,8 +196,23 @@ fn claims_are_signed_and_inspected() {
     let shell = Shell::new();
     shell.write("a.wasm", component());
     let line = [
-        "claims", "sign", "a.wasm", "--name", "greeter", "--ver", "0.1.0", "--rev", "2", "--cap",
-        "wasi:keyvalue", "-c", "wasi:http/incoming-handler", "--tag", "x", "--call-alias", "demo/g",
+        "claims",
+        "sign",
+        "a.wasm",
+        "--name",
+        "greeter",
+        "--ver",
+        "0.1.0",
+        "--rev",
+        "2",
+        "--cap",
+        "wasi:keyvalue",
+        "-c",
+        "wasi:http/incoming-handler",
+        "--tag",
+        "x",
+        "--call-alias",
+        "demo/g",
     ];
     shell.wash(&line).assert_code(0);
 
@@ -215,21 +232,48 @@ fn claims_are_signed_and_inspected() {
         "Verdict     holds: signed by the issuer, unchanged, valid now".to_owned(),
     ];
     for line in expected {
-        assert!(said.stdout.lines().any(|said| said == line), "{line}\n{}", said.stdout);
+        assert!(
+            said.stdout.lines().any(|said| said == line),
+            "{line}\n{}",
+            said.stdout
+        );
     }
 
-    let json = shell.wash(&["claims", "inspect", "a_s.wasm", "-o", "json"]).json();
-    assert_eq!(json["verdict"], json!({"holds": true, "issuer_is_own_account": true}));
-    let keys: Vec<_> = json["claims"].as_object().unwrap().keys().cloned().collect();
+    let json = shell
+        .wash(&["claims", "inspect", "a_s.wasm", "-o", "json"])
+        .json();
+    assert_eq!(
+        json["verdict"],
+        json!({"holds": true, "issuer_is_own_account": true})
+    );
+    let keys: Vec<_> = json["claims"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .cloned()
+        .collect();
     assert_eq!(
         keys,
         [
-            "call_alias", "capabilities", "content_hash", "expires", "issued_at", "issuer", "name",
-            "not_before", "revision", "subject", "tags", "token_id", "version"
+            "call_alias",
+            "capabilities",
+            "content_hash",
+            "expires",
+            "issued_at",
+            "issuer",
+            "name",
+            "not_before",
+            "revision",
+            "subject",
+            "tags",
+            "token_id",
+            "version"
         ]
     );
 
-    let token = shell.wash(&["claims", "inspect", "a_s.wasm", "--jwt-only"]).stdout;
+    let token = shell
+        .wash(&["claims", "inspect", "a_s.wasm", "--jwt-only"])
+        .stdout;
     assert_eq!(token.trim_end().split('.').count(), 3);
 }
 
@@ -243,7 +287,9 @@ fn a_component_changed_after_signing_is_seen_through() {
     let mut bytes = fs::read(shell.path("a_s.wasm")).unwrap();
     bytes[12] ^= 1;
     shell.write("b.wasm", bytes);
-    let json = shell.wash(&["claims", "inspect", "b.wasm", "-o", "json"]).json();
+    let json = shell
+        .wash(&["claims", "inspect", "b.wasm", "-o", "json"])
+        .json();
     assert_eq!(json["verdict"]["holds"], false);
     assert_eq!(json["verdict"]["code"], "claims-hash-mismatch");
 }
@@ -279,7 +325,8 @@ fn a_key_that_others_can_read_is_refused_with_the_chmod_that_mends_it() {
     let said = shell.wash(&["claims", "sign", "a.wasm", "-n", "a", "-v", "1"]);
     said.assert_code(5);
     assert!(
-        said.stderr.contains(&format!("chmod 600 {}", path.display())),
+        said.stderr
+            .contains(&format!("chmod 600 {}", path.display())),
         "{}",
         said.stderr
     );
@@ -293,23 +340,47 @@ fn issuer_and_subject_come_from_files_and_variables_too() {
     let module = SigningKey::generate(KeyKind::Module);
     shell.set("TEAM", account.seed().as_str());
     let line = [
-        "claims", "sign", "a.wasm", "-n", "a", "-v", "1", "-o", "json", "-d", "s.wasm", "--issuer",
-        "env:TEAM", "--subject", module.public().as_str(),
+        "claims",
+        "sign",
+        "a.wasm",
+        "-n",
+        "a",
+        "-v",
+        "1",
+        "-o",
+        "json",
+        "-d",
+        "s.wasm",
+        "--issuer",
+        "env:TEAM",
+        "--subject",
+        module.public().as_str(),
     ];
     let said = shell.wash(&line);
     said.assert_code(0);
     assert_eq!(said.json()["issuer"], account.public().as_str());
     assert_eq!(said.json()["subject"], module.public().as_str());
-    assert!(!shell.path("config").exists(), "no key of one's own was needed");
+    assert!(
+        !shell.path("config").exists(),
+        "no key of one's own was needed"
+    );
 
     let seed = account.seed();
-    let said = shell.wash(&["claims", "sign", "a.wasm", "-n", "a", "-v", "1", "-i", &seed]);
+    let said = shell.wash(&[
+        "claims", "sign", "a.wasm", "-n", "a", "-v", "1", "-i", &seed,
+    ]);
     said.assert_code(5);
     assert!(!said.stderr.contains(seed.as_str()));
 
-    let said = shell.wash(&["claims", "sign", "a.wasm", "-n", "a", "-v", "1", "-s", "env:TEAM"]);
+    let said = shell.wash(&[
+        "claims", "sign", "a.wasm", "-n", "a", "-v", "1", "-s", "env:TEAM",
+    ]);
     said.assert_code(5);
-    assert!(said.stderr.contains("expected the key of a module"), "{}", said.stderr);
+    assert!(
+        said.stderr.contains("expected the key of a module"),
+        "{}",
+        said.stderr
+    );
 }
 
 #[test]
@@ -318,7 +389,9 @@ fn keys_are_made_listed_and_never_overwritten() {
     let none = shell.wash(&["keys", "list"]);
     none.assert_code(0);
     assert_eq!(none.stdout, "");
-    let made = shell.wash(&["keys", "gen", "operator", "--name", "ours", "-o", "json"]).json();
+    let made = shell
+        .wash(&["keys", "gen", "operator", "--name", "ours", "-o", "json"])
+        .json();
     assert_eq!(made["kind"], "operator");
     assert!(made["public_key"].as_str().unwrap().starts_with('O'));
     shell

@@ -160,31 +160,49 @@ mod tests {
             name("wasi:logging/logging"),
             name("wasi:config/store@0.2.0-draft"),
         ];
-        assert_eq!(MissingGrants::of(imports.iter(), [].iter(), &granted(&[])), None);
+        assert_eq!(
+            MissingGrants::of(imports.iter(), [].iter(), &granted(&[])),
+            None
+        );
     }
 
     #[test]
     fn a_capability_without_a_grant_is_named_with_what_grants_it() {
-        let imports = [name("wasi:keyvalue/store@0.2.0-draft"), name("my:own/thing@1.0.0")];
+        let imports = [
+            name("wasi:keyvalue/store@0.2.0-draft"),
+            name("my:own/thing@1.0.0"),
+        ];
         let exports = [name("wasi:http/incoming-handler@0.2.0")];
         let missing = MissingGrants::of(imports.iter(), exports.iter(), &granted(&[])).unwrap();
         let text = missing.to_string();
-        assert!(text.contains("`wasi:keyvalue/store@0.2.0-draft`, `my:own/thing@1.0.0`"), "{text}");
         assert!(
-            text.contains("--cap my:own/thing --cap wasi:http/incoming-handler --cap wasi:keyvalue/store"),
+            text.contains("`wasi:keyvalue/store@0.2.0-draft`, `my:own/thing@1.0.0`"),
+            "{text}"
+        );
+        assert!(
+            text.contains(
+                "--cap my:own/thing --cap wasi:http/incoming-handler --cap wasi:keyvalue/store"
+            ),
             "{text}"
         );
     }
 
     #[test]
     fn a_package_grants_each_of_its_interfaces_and_an_interface_only_itself() {
-        let imports = [name("wasi:keyvalue/store@0.2.0-draft"), name("wasi:keyvalue/atomics@0.2.0-draft")];
+        let imports = [
+            name("wasi:keyvalue/store@0.2.0-draft"),
+            name("wasi:keyvalue/atomics@0.2.0-draft"),
+        ];
         assert_eq!(
             MissingGrants::of(imports.iter(), [].iter(), &granted(&["wasi:keyvalue"])),
             None
         );
-        let missing =
-            MissingGrants::of(imports.iter(), [].iter(), &granted(&["wasi:keyvalue/store"])).unwrap();
+        let missing = MissingGrants::of(
+            imports.iter(),
+            [].iter(),
+            &granted(&["wasi:keyvalue/store"]),
+        )
+        .unwrap();
         assert_eq!(missing.imports, ["wasi:keyvalue/atomics@0.2.0-draft"]);
     }
 
@@ -192,8 +210,12 @@ mod tests {
     fn http_in_and_http_out_are_two_grants() {
         let imports = [name("wasi:http/outgoing-handler@0.2.0")];
         assert!(
-            MissingGrants::of(imports.iter(), [].iter(), &granted(&["wasi:http/incoming-handler"]))
-                .is_some()
+            MissingGrants::of(
+                imports.iter(),
+                [].iter(),
+                &granted(&["wasi:http/incoming-handler"])
+            )
+            .is_some()
         );
     }
 }

@@ -21,9 +21,9 @@ use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use wasmtime_wasi_http::{Error as HttpError, WasiHttpView};
 
+use super::Actor;
 use super::instance::State;
 use super::stop::refusal_of;
-use super::Actor;
 use crate::admission::Admitted;
 use crate::invocation::{Invocation, deadline_exceeded};
 use crate::limits::{BODY_IDLE_MAX, BODY_TOTAL_MAX};
@@ -154,7 +154,10 @@ fn finish(actor: &Actor, head: Head, guest: Option<Running>) -> Result<HttpRespo
     let response = head.map_err(|code| {
         Refusal::new(
             RefusalCode::Trapped,
-            format!("`{}` answered with an error instead of a response: {code}", actor.id),
+            format!(
+                "`{}` answered with an error instead of a response: {code}",
+                actor.id
+            ),
         )
     })?;
     Ok(response.map(|body| {
@@ -227,4 +230,3 @@ fn to_body_error(error: HttpError) -> BodyError {
         reason: format!("the actor did not finish its body: {error:?}"),
     }
 }
-

@@ -102,7 +102,10 @@ impl Actor {
         let memory = settings.memory_bytes_max.unwrap_or(MEMORY_BYTES_DEFAULT);
         self.memory_bytes_max
             .store(memory.min(MEMORY_BYTES_MAX), Ordering::Relaxed);
-        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Settings {
+        *self
+            .settings
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Settings {
             config: settings.config.into(),
             annotations: settings.annotations,
         };

@@ -57,7 +57,8 @@ impl Lines {
     /// What exceeds the longest line is dropped here, so that a guest cannot grow the buffer.
     fn append(&mut self, bytes: &[u8]) {
         let room = OUTPUT_LINE_BYTES_MAX - self.pending.len();
-        self.pending.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        self.pending
+            .extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 
     fn log(&mut self, actor: &EntityId, stream: Stream) {

@@ -30,7 +30,9 @@ pub enum PrepareError {
     #[error("{0}")]
     NotGranted(MissingGrants),
     /// It imports something that is no interface.
-    #[error("the component imports `{import}`, which is no interface; wrap functions into an interface")]
+    #[error(
+        "the component imports `{import}`, which is no interface; wrap functions into an interface"
+    )]
     Import {
         /// The import's name.
         import: String,
@@ -70,7 +72,9 @@ pub struct Runtime {
 
 impl std::fmt::Debug for Runtime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Runtime").field("engine", &self.engine).finish_non_exhaustive()
+        f.debug_struct("Runtime")
+            .field("engine", &self.engine)
+            .finish_non_exhaustive()
     }
 }
 
@@ -274,7 +278,9 @@ impl Prepared {
 
     pub(super) fn export_names(&self) -> impl Iterator<Item = String> + '_ {
         self.exports.iter().flat_map(|(interface, functions)| {
-            functions.keys().map(move |function| format!("{interface}#{function}"))
+            functions
+                .keys()
+                .map(move |function| format!("{interface}#{function}"))
         })
     }
 }

@@ -13,7 +13,10 @@ pub(crate) fn refusal_of(actor: &EntityId, error: wasmtime::Error, state: &State
         return passed_on(actor, refusal);
     }
     if error.is::<PoolConcurrencyLimitError>() {
-        return Refusal::new(RefusalCode::Overloaded, "the host's pool of instances is full");
+        return Refusal::new(
+            RefusalCode::Overloaded,
+            "the host's pool of instances is full",
+        );
     }
     let trap = error.downcast_ref::<Trap>();
     if state.limits.exceeded() {
@@ -42,7 +45,10 @@ fn passed_on(actor: &EntityId, refusal: &Refusal) -> Refusal {
     }
     Refusal {
         code: RefusalCode::CalleeUnavailable,
-        message: format!("a call of `{actor}` was refused ({}): {}", refusal.code, refusal.message),
+        message: format!(
+            "a call of `{actor}` was refused ({}): {}",
+            refusal.code, refusal.message
+        ),
         remedy: refusal.remedy.clone(),
     }
 }

@@ -17,9 +17,7 @@ use trellis_protocol::control::{
 };
 use trellis_protocol::limits::{DEADLINE_DEFAULT, DEADLINE_MAX};
 use trellis_protocol::shape::TYPE_HASH_HTTP;
-use trellis_protocol::{
-    EntityId, InvocationId, LinkName, Operation, Refusal, RefusalCode,
-};
+use trellis_protocol::{EntityId, InvocationId, LinkName, Operation, Refusal, RefusalCode};
 use trellis_provider_sdk::http::{INCOMING_HANDLER, full};
 use trellis_provider_sdk::{BodyError, HttpRequest};
 
@@ -38,7 +36,9 @@ pub(super) fn call(asked: &Asked<'_>) -> Result<Answer, Answer> {
         let target = call.component_id.clone();
         let called = carry_out(&shared, call, traceparent).await;
         match &called {
-            Ok(_) => tracing::info!(source_id = OPERATOR_ID, target_id = %target, "an operator called an actor"),
+            Ok(_) => {
+                tracing::info!(source_id = OPERATOR_ID, target_id = %target, "an operator called an actor")
+            }
             Err(refusal) => {
                 tracing::warn!(source_id = OPERATOR_ID, target_id = %target, %refusal, "an operator's call was refused");
             }
@@ -49,7 +49,9 @@ pub(super) fn call(asked: &Asked<'_>) -> Result<Answer, Answer> {
         let reply = match work.await {
             Ok(Ok(reply)) => Envelope::answer(reply).to_bytes(),
             Ok(Err(refusal)) => Ack::refused(refusal.to_string()).to_bytes(),
-            Err(_) => Ack::refused("the call was interrupted: the host is shutting down").to_bytes(),
+            Err(_) => {
+                Ack::refused("the call was interrupted: the host is shutting down").to_bytes()
+            }
         };
         if reply.len() <= REPLY_BYTES_MAX {
             return reply;
@@ -231,7 +233,9 @@ fn request(target: &EntityId, call: HttpCall) -> Result<HttpRequest, Refusal> {
         .path_and_query(call.path)
         .build()
         .map_err(malformed)?;
-    let mut request = http::Request::builder().method(call.method.as_str()).uri(uri);
+    let mut request = http::Request::builder()
+        .method(call.method.as_str())
+        .uri(uri);
     for (name, value) in call.headers {
         request = request.header(name, value);
     }
@@ -242,7 +246,9 @@ fn body_refusal(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Refu
     if error.is::<LengthLimitError>() {
         return Refusal::new(
             RefusalCode::TooLarge,
-            format!("the response's body exceeds {REPLY_BODY_BYTES_MAX} bytes, which is what a reply holds"),
+            format!(
+                "the response's body exceeds {REPLY_BODY_BYTES_MAX} bytes, which is what a reply holds"
+            ),
         );
     }
     match error.downcast_ref::<BodyError>() {

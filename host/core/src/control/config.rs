@@ -57,7 +57,9 @@ pub(super) fn delete(asked: &Asked<'_>) -> Result<Answer, Answer> {
             .await;
         shared
             .events
-            .publish(&EventData::ConfigDeleted(ConfigChanged { config_name: name }));
+            .publish(&EventData::ConfigDeleted(ConfigChanged {
+                config_name: name,
+            }));
         Ok(String::new())
     }))
 }

@@ -121,7 +121,8 @@ fn to_val(shape: &Shape, value: &Value) -> Result<Val, String> {
             Val::Record(all(fields.iter().map(|(name, shape)| {
                 // What may be null may be left out.
                 let field = object.get(name).unwrap_or(&Value::Null);
-                let val = to_val(shape, field).map_err(|e| format!("has a field `{name}` that {e}"));
+                let val =
+                    to_val(shape, field).map_err(|e| format!("has a field `{name}` that {e}"));
                 Ok((name.clone(), val?))
             }))?)
         }
@@ -148,7 +149,9 @@ fn one_of(names: &[String], value: &Value) -> Result<String, String> {
 
 fn option(content: &Shape, value: &Value) -> Result<Option<Val>, String> {
     if !content.may_be_nil() {
-        return (!value.is_null()).then(|| to_val(content, value)).transpose();
+        return (!value.is_null())
+            .then(|| to_val(content, value))
+            .transpose();
     }
     match array(value)?.as_slice() {
         [] => Ok(None),
@@ -185,7 +188,13 @@ fn variant(cases: &[(String, Option<Shape>)], value: &Value) -> Result<Val, Stri
             .ok_or_else(|| not("a case"))?,
         _ => return Err(not("a case, or an object of one case to its payload")),
     };
-    let names = || cases.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>().join(", ");
+    let names = || {
+        cases
+            .iter()
+            .map(|(n, _)| n.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     let (_, shape) = cases
         .iter()
         .find(|(case, _)| case == name)
@@ -197,7 +206,9 @@ fn variant(cases: &[(String, Option<Shape>)], value: &Value) -> Result<Val, Stri
         )),
         (None, None) => Ok(Val::Variant(name.clone(), None)),
         (Some(_), None) => Err(format!("lacks the payload of the case `{name}`")),
-        (None, Some(_)) => Err(format!("has a payload for the case `{name}`, which takes none")),
+        (None, Some(_)) => Err(format!(
+            "has a payload for the case `{name}`, which takes none"
+        )),
     }
 }
 
@@ -238,9 +249,10 @@ fn from_val(shape: &Shape, val: &Val) -> Value {
         (_, Val::String(v)) => Value::from(v.as_str()),
         (_, Val::Enum(name)) => Value::from(name.as_str()),
         (_, Val::Flags(names)) => names.iter().map(String::as_str).collect(),
-        (Shape::List(element), Val::List(values)) => {
-            values.iter().map(|value| from_val(element, value)).collect()
-        }
+        (Shape::List(element), Val::List(values)) => values
+            .iter()
+            .map(|value| from_val(element, value))
+            .collect(),
         (Shape::Option(content), Val::Option(value)) => {
             let value = value.as_deref().map(|value| from_val(content, value));
             if content.may_be_nil() {
@@ -326,7 +338,10 @@ mod tests {
             (Shape::option(Shape::option(Shape::U8)), json!([])),
             (Shape::result(Some(Shape::U8), None), json!({"ok": 1})),
             (Shape::result(Some(Shape::U8), None), json!({"err": null})),
-            (Shape::Tuple(vec![Shape::U8, Shape::String]), json!([1, "x"])),
+            (
+                Shape::Tuple(vec![Shape::U8, Shape::String]),
+                json!([1, "x"]),
+            ),
             (record, json!({"a-b": 1, "c": null})),
             (variant.clone(), json!("none")),
             (variant, json!({"some": -1})),
@@ -354,7 +369,11 @@ mod tests {
         assert!(refused(Shape::Enum(names(&["a", "b"])), json!("c")).contains("a, b"));
         assert!(refused(Shape::Handle, json!(1)).contains("resource"));
         let none = FunctionShape::new(vec![], None).unwrap();
-        assert!(to_params(&none, &[json!(1)]).unwrap_err().contains("takes 0"));
+        assert!(
+            to_params(&none, &[json!(1)])
+                .unwrap_err()
+                .contains("takes 0")
+        );
     }
 
     #[test]

@@ -44,11 +44,13 @@ pub(super) fn put(asked: &Asked<'_>) -> Result<Answer, Answer> {
                 Ok(String::new())
             }
             Err((code, error)) => {
-                shared.events.publish(&EventData::LinkSetFailed(LinkSetFailed {
-                    link,
-                    error: error.clone(),
-                    code: Some(code.to_owned()),
-                }));
+                shared
+                    .events
+                    .publish(&EventData::LinkSetFailed(LinkSetFailed {
+                        link,
+                        error: error.clone(),
+                        code: Some(code.to_owned()),
+                    }));
                 Err(error)
             }
         }
@@ -89,7 +91,12 @@ fn check_claims(shared: &Shared, link: &Link) -> Result<(), String> {
             .map_err(|error| format!("`{text}` names no interface: {error}"))?;
         let ends = [
             (&link.source_id, &source, true, "call"),
-            (&link.target, &target, export_needs_grant(&name), "be called by"),
+            (
+                &link.target,
+                &target,
+                export_needs_grant(&name),
+                "be called by",
+            ),
         ];
         for (id, claims, needs_grant, what) in ends {
             if let Some(claims) = claims

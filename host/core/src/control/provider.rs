@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
-use trellis_protocol::control::{
-    ProviderAuction, ProviderAuctionAck, StartProvider, StopProvider,
-};
+use trellis_protocol::control::{ProviderAuction, ProviderAuctionAck, StartProvider, StopProvider};
 
 use super::{Answer, Asked, accepted, answer, later, refused};
 use crate::host::{OPERATOR_ID, WantedProvider};
@@ -77,7 +75,9 @@ pub(super) fn stop(asked: &Asked<'_>) -> Result<Answer, Answer> {
         match stopped.await {
             Ok(true) => Ok(String::new()),
             Ok(false) => Err(format!("no provider `{id}` runs on this host")),
-            Err(_) => Err(format!("the host could not stop `{id}`: it is shutting down")),
+            Err(_) => Err(format!(
+                "the host could not stop `{id}`: it is shutting down"
+            )),
         }
     }))
 }

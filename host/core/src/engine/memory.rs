@@ -58,9 +58,18 @@ fn machine_bytes() -> usize {
     let total = usize::try_from(info.totalram)
         .unwrap_or(usize::MAX)
         .saturating_mul(usize::try_from(info.mem_unit).unwrap_or(1).max(1));
-    let group = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
-        .iter()
-        .find_map(|path| std::fs::read_to_string(path).ok()?.trim().parse::<usize>().ok());
+    let group = [
+        "/sys/fs/cgroup/memory.max",
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+    ]
+    .iter()
+    .find_map(|path| {
+        std::fs::read_to_string(path)
+            .ok()?
+            .trim()
+            .parse::<usize>()
+            .ok()
+    });
     group.map_or(total, |group| group.min(total))
 }
 

@@ -33,7 +33,9 @@ pub(crate) enum ActorError {
     Artifact(#[from] ArtifactError),
     #[error(transparent)]
     Prepare(#[from] PrepareError),
-    #[error("a running id can't be taken over by a component of another issuer or subject: `{id}` belongs to {holder}, this component is {found}")]
+    #[error(
+        "a running id can't be taken over by a component of another issuer or subject: `{id}` belongs to {holder}, this component is {found}"
+    )]
     TakeOver {
         id: EntityId,
         holder: String,
@@ -43,7 +45,9 @@ pub(crate) enum ActorError {
     IsProvider { id: EntityId },
     #[error("the id `{OPERATOR_ID}` stands for operators who call actors; choose another id")]
     Reserved,
-    #[error("`{reference}` is not what ran here: its content is {found}, it was {expected}; start it anew if that is meant")]
+    #[error(
+        "`{reference}` is not what ran here: its content is {found}, it was {expected}; start it anew if that is meant"
+    )]
     Changed {
         reference: String,
         expected: String,
@@ -55,7 +59,9 @@ pub(crate) enum ActorError {
     NotRunning { id: EntityId },
     #[error("{0}")]
     State(#[from] WriteError),
-    #[error("the component could not be prepared: the host is shutting down, or the compiler panicked")]
+    #[error(
+        "the component could not be prepared: the host is shutting down, or the compiler panicked"
+    )]
     Interrupted,
 }
 
@@ -204,10 +210,7 @@ impl Shared {
     }
 
     /// Fetches, verifies and compiles, on a thread where that may block.
-    async fn prepare(
-        &self,
-        reference: &str,
-    ) -> Result<(VerifiedComponent, Prepared), ActorError> {
+    async fn prepare(&self, reference: &str) -> Result<(VerifiedComponent, Prepared), ActorError> {
         let path = component_file(reference, self.allow_file)?;
         let _turn = self
             .preparing
@@ -293,15 +296,16 @@ impl Shared {
         let id = actor.id.clone();
         self.keep(move |file| file.put_actor(&id, entry)).await;
         tracing::info!(actor_id = %actor.id, reference = actor.reference, count = actor.count(), "actor scaled");
-        self.events.publish(&EventData::ComponentScaled(ComponentScaled {
-            annotations: actor.annotations(),
-            host_id: self.id.to_string(),
-            image_ref: actor.reference.clone(),
-            max_instances: actor.count(),
-            component_id: actor.id.to_string(),
-            public_key: Some(actor.claims().subject.to_string()),
-            claims: Some(claims_for_people(actor.claims())),
-        }));
+        self.events
+            .publish(&EventData::ComponentScaled(ComponentScaled {
+                annotations: actor.annotations(),
+                host_id: self.id.to_string(),
+                image_ref: actor.reference.clone(),
+                max_instances: actor.count(),
+                component_id: actor.id.to_string(),
+                public_key: Some(actor.claims().subject.to_string()),
+                claims: Some(claims_for_people(actor.claims())),
+            }));
     }
 
     async fn stop_actor(&self, wanted: Wanted) {

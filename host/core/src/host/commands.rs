@@ -65,8 +65,10 @@ impl Commands {
         }
         queues.insert(id.clone(), VecDeque::new());
         let (commands, id, first) = (self.clone(), id.clone(), Box::pin(job) as Job);
-        self.tasks
-            .spawn_on(async move { commands.work_off(&id, first).await }, &self.runtime);
+        self.tasks.spawn_on(
+            async move { commands.work_off(&id, first).await },
+            &self.runtime,
+        );
         Ok(())
     }
 
@@ -159,8 +161,12 @@ mod tests {
         let (commands, tasks) = commands();
         let id = EntityId::new("a").unwrap();
         let (done, is_done) = tokio::sync::oneshot::channel();
-        commands.enqueue(&id, async { panic!("on purpose") }).unwrap();
-        commands.enqueue(&id, async { done.send(()).unwrap() }).unwrap();
+        commands
+            .enqueue(&id, async { panic!("on purpose") })
+            .unwrap();
+        commands
+            .enqueue(&id, async { done.send(()).unwrap() })
+            .unwrap();
         is_done.await.unwrap();
         tasks.close();
         tasks.wait().await;

@@ -56,10 +56,7 @@ impl ControlRuntime {
 }
 
 /// Runs a future on a runtime and waits for its end. Dropping the wait stops it.
-pub(crate) fn on<F>(
-    runtime: &Handle,
-    future: F,
-) -> tokio_util::task::AbortOnDropHandle<F::Output>
+pub(crate) fn on<F>(runtime: &Handle, future: F) -> tokio_util::task::AbortOnDropHandle<F::Output>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,

@@ -84,7 +84,11 @@ impl HostOptions {
             let key = self.host_key.public().as_str();
             let end = key.get(key.len().saturating_sub(4)..).unwrap_or(key);
             let machine = rustix::system::uname();
-            format!("{}-{}", machine.nodename().to_string_lossy(), end.to_lowercase())
+            format!(
+                "{}-{}",
+                machine.nodename().to_string_lossy(),
+                end.to_lowercase()
+            )
         })
     }
 
@@ -95,7 +99,8 @@ impl HostOptions {
             ("arch", std::env::consts::ARCH),
             ("osfamily", std::env::consts::FAMILY),
         ];
-        let own = own.map(|(key, value)| (format!("{RESERVED_LABEL_PREFIX}{key}"), value.to_owned()));
+        let own =
+            own.map(|(key, value)| (format!("{RESERVED_LABEL_PREFIX}{key}"), value.to_owned()));
         let asked = self.labels.clone().into_iter();
         asked
             .filter(|(key, _)| !key.to_ascii_lowercase().starts_with(RESERVED_LABEL_PREFIX))
@@ -128,6 +133,10 @@ mod tests {
         let key = Arc::new(SigningKey::generate(KeyKind::Host));
         let end = key.public().as_str()[52..].to_lowercase();
         let options = HostOptions::new(LatticeOptions::default(), "/tmp/x", key);
-        assert!(options.name().ends_with(&format!("-{end}")), "{}", options.name());
+        assert!(
+            options.name().ends_with(&format!("-{end}")),
+            "{}",
+            options.name()
+        );
     }
 }

@@ -48,7 +48,9 @@ pub(crate) enum ProviderError {
     },
     #[error("{0}")]
     State(#[from] WriteError),
-    #[error("the provider could not be started: the host is shutting down, or the provider panicked")]
+    #[error(
+        "the provider could not be started: the host is shutting down, or the provider panicked"
+    )]
     Interrupted,
 }
 
@@ -111,16 +113,18 @@ impl Shared {
                         annotations: provider.annotations.clone(),
                     },
                 );
-                self.keep(move |file| file.put_provider(&kept_id, entry)).await;
+                self.keep(move |file| file.put_provider(&kept_id, entry))
+                    .await;
                 tracing::info!(provider_id = %id, name = provider.name, "provider started");
-                self.events.publish(&EventData::ProviderStarted(ProviderStarted {
-                    host_id: self.id.to_string(),
-                    image_ref: provider.reference.clone(),
-                    provider_id: id.to_string(),
-                    annotations: provider.annotations.clone(),
-                    link_name: Some(LINK_NAME.to_owned()),
-                    ..ProviderStarted::default()
-                }));
+                self.events
+                    .publish(&EventData::ProviderStarted(ProviderStarted {
+                        host_id: self.id.to_string(),
+                        image_ref: provider.reference.clone(),
+                        provider_id: id.to_string(),
+                        annotations: provider.annotations.clone(),
+                        link_name: Some(LINK_NAME.to_owned()),
+                        ..ProviderStarted::default()
+                    }));
             }
             Err(error) => {
                 let text = with_causes(&error);
@@ -215,15 +219,16 @@ impl Shared {
             tracing::warn!(provider_id = %id, "the provider did not end by itself");
         }
         tracing::info!(provider_id = %id, "provider stopped");
-        self.events.publish(&EventData::ProviderStopped(ProviderStopped {
-            host_id: self.id.to_string(),
-            provider_id: id.to_string(),
-            annotations: provider.annotations.clone(),
-            reason: "stopped by a command".to_owned(),
-            instance_id: String::new(),
-            public_key: String::new(),
-            link_name: LINK_NAME.to_owned(),
-        }));
+        self.events
+            .publish(&EventData::ProviderStopped(ProviderStopped {
+                host_id: self.id.to_string(),
+                provider_id: id.to_string(),
+                annotations: provider.annotations.clone(),
+                reason: "stopped by a command".to_owned(),
+                instance_id: String::new(),
+                public_key: String::new(),
+                link_name: LINK_NAME.to_owned(),
+            }));
         true
     }
 

@@ -17,8 +17,8 @@ use trellis_protocol::event::{EventData, LabelsChanged};
 use trellis_protocol::presence::{PresenceError, RosterActor, RosterProvider};
 use trellis_provider_sdk::ProviderFactory;
 
-use super::commands::Commands;
 use super::StopRequest;
+use super::commands::Commands;
 use crate::actor::Runtime;
 use crate::admission::HostBudget;
 use crate::event::Events;
@@ -126,18 +126,21 @@ impl Shared {
             presence.set_labels(labels.clone())?;
         }
         labels.clone_into(&mut self.labels.write().unwrap_or_else(PoisonError::into_inner));
-        self.events.publish(&EventData::LabelsChanged(LabelsChanged {
-            host_id: self.id.to_string(),
-            labels,
-        }));
+        self.events
+            .publish(&EventData::LabelsChanged(LabelsChanged {
+                host_id: self.id.to_string(),
+                labels,
+            }));
         Ok(())
     }
 
     /// Whether another host says that it runs a provider under an id.
     pub(crate) fn is_provider_elsewhere(&self, id: &EntityId) -> bool {
-        self.routes
-            .hosts()
-            .iter()
-            .any(|host| host.roster.providers.iter().any(|provider| provider.id == *id))
+        self.routes.hosts().iter().any(|host| {
+            host.roster
+                .providers
+                .iter()
+                .any(|provider| provider.id == *id)
+        })
     }
 }

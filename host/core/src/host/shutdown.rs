@@ -109,7 +109,9 @@ impl Host {
 
     async fn stop_providers(&self, providers: Vec<Arc<RunningProvider>>, by: Deadline) -> bool {
         let stopping = providers.into_iter().map(|provider| {
-            on(&self.shared.guests, async move { provider.stop(by.left()).await })
+            on(&self.shared.guests, async move {
+                provider.stop(by.left()).await
+            })
         });
         join_all(stopping)
             .await

@@ -97,7 +97,7 @@ impl StateDir {
             path: path.clone(),
             source,
         };
-        let former = match fs::read_to_string(&path) {
+        let former: u64 = match fs::read_to_string(&path) {
             Ok(text) => text.trim().parse().unwrap_or_else(|_| {
                 tracing::warn!(path = %path.display(), "the file holds no number, the clock alone counts");
                 0
@@ -114,7 +114,9 @@ impl StateDir {
 fn unix_millis() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        .map_or(0, |since| {
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        })
 }
 
 #[cfg(test)]
@@ -127,8 +129,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a/b");
         let first = StateDir::open(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
-        assert!(matches!(StateDir::open(&path), Err(StateDirError::InUse { .. })));
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
+        assert!(matches!(
+            StateDir::open(&path),
+            Err(StateDirError::InUse { .. })
+        ));
         drop(first);
         assert!(StateDir::open(&path).is_ok());
     }
@@ -137,7 +145,10 @@ mod tests {
     fn a_directory_that_others_can_write_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(matches!(StateDir::open(dir.path()), Err(StateDirError::Exposed { .. })));
+        assert!(matches!(
+            StateDir::open(dir.path()),
+            Err(StateDirError::Exposed { .. })
+        ));
     }
 
     #[test]

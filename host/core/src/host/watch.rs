@@ -104,7 +104,10 @@ async fn release_lost(shared: Arc<Shared>) {
             }
             // What the missed ones held is released when their leases are used again or their provider ends.
             Err(RecvError::Lagged(missed)) => {
-                tracing::warn!(missed, "more hosts were lost at once than could be followed");
+                tracing::warn!(
+                    missed,
+                    "more hosts were lost at once than could be followed"
+                );
             }
             Err(RecvError::Closed) => return,
         }

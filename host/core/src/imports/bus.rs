@@ -32,13 +32,17 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
         instance.func_wrap("[constructor]call-target-interface", new_target)?;
         if name.ends_with("@1.0.0") {
             // This version has no way to say no, so a name that nobody linked stops the guest.
-            instance.func_wrap("set-link-name", |store: StoreContextMut<'_, State>, params| {
-                choose(store, params)?.map_err(wasmtime::Error::msg)
-            })?;
+            instance.func_wrap(
+                "set-link-name",
+                |store: StoreContextMut<'_, State>, params| {
+                    choose(store, params)?.map_err(wasmtime::Error::msg)
+                },
+            )?;
         } else {
-            instance.func_wrap("set-link-name", |store: StoreContextMut<'_, State>, params| {
-                Ok((choose(store, params)?,))
-            })?;
+            instance.func_wrap(
+                "set-link-name",
+                |store: StoreContextMut<'_, State>, params| Ok((choose(store, params)?,)),
+            )?;
         }
     }
     Ok(())

@@ -11,8 +11,8 @@ use crate::actor::instance::State;
 enum ConfigError {
     #[component(name = "upstream")]
     Upstream(String),
+    /// Part of the interface; reading memory does not fail so.
     #[component(name = "io")]
-    #[expect(dead_code, reason = "part of the interface; reading memory does not fail so")]
     Io(String),
 }
 

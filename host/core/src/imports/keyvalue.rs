@@ -111,7 +111,10 @@ impl LatticeCaller for Way {
             Some(lender) => self.router.invoke_lender(invocation, lender).await,
             None => {
                 let (result, served_by) = self.router.invoke(invocation).await?;
-                *self.served_by.lock().unwrap_or_else(PoisonError::into_inner) = Some(served_by);
+                *self
+                    .served_by
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner) = Some(served_by);
                 Ok(result)
             }
         }
@@ -202,9 +205,10 @@ async fn get(
     (bucket, key): (Bucket, String),
 ) -> Answer<Option<Vec<u8>>> {
     let (way, handle) = bucket_way(store.data_mut(), &bucket)?;
-    answer(store::Client(&way).bucket_get(handle, &key).await, |value| {
-        value.map(Vec::from)
-    })
+    answer(
+        store::Client(&way).bucket_get(handle, &key).await,
+        |value| value.map(Vec::from),
+    )
 }
 
 async fn set(
@@ -223,7 +227,10 @@ async fn delete(
     (bucket, key): (Bucket, String),
 ) -> Answer<()> {
     let (way, handle) = bucket_way(store.data_mut(), &bucket)?;
-    answer(store::Client(&way).bucket_delete(handle, &key).await, |()| ())
+    answer(
+        store::Client(&way).bucket_delete(handle, &key).await,
+        |()| (),
+    )
 }
 
 async fn exists(
@@ -269,12 +276,15 @@ async fn get_many(
     (bucket, keys): (Bucket, Vec<String>),
 ) -> Answer<Vec<Entry>> {
     let (way, handle) = bucket_way(store.data_mut(), &bucket)?;
-    answer(batch::Client(&way).get_many(handle, &keys).await, |entries| {
-        entries
-            .into_iter()
-            .map(|entry| entry.map(|(key, value)| (key, Vec::from(value))))
-            .collect()
-    })
+    answer(
+        batch::Client(&way).get_many(handle, &keys).await,
+        |entries| {
+            entries
+                .into_iter()
+                .map(|entry| entry.map(|(key, value)| (key, Vec::from(value))))
+                .collect()
+        },
+    )
 }
 
 async fn set_many(
@@ -286,7 +296,9 @@ async fn set_many(
         .into_iter()
         .map(|(key, value)| (key, ByteList::from(value)))
         .collect();
-    answer(batch::Client(&way).set_many(handle, &entries).await, |()| ())
+    answer(batch::Client(&way).set_many(handle, &entries).await, |()| {
+        ()
+    })
 }
 
 async fn delete_many(
@@ -294,23 +306,33 @@ async fn delete_many(
     (bucket, keys): (Bucket, Vec<String>),
 ) -> Answer<()> {
     let (way, handle) = bucket_way(store.data_mut(), &bucket)?;
-    answer(batch::Client(&way).delete_many(handle, &keys).await, |()| ())
+    answer(batch::Client(&way).delete_many(handle, &keys).await, |()| {
+        ()
+    })
 }
 
 /// Binds each interface under the name that components import.
 pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     let mut instance = linker.instance(store::INTERFACE)?;
     // The provider's side is released with the lease, when the instance ends; this is the host's side alone.
-    instance.resource("bucket", ResourceType::host::<OpenBucket>(), |mut store, rep| {
-        let bucket = Resource::<OpenBucket>::new_own(rep);
-        store.data_mut().table.delete(bucket)?;
-        Ok(())
-    })?;
+    instance.resource(
+        "bucket",
+        ResourceType::host::<OpenBucket>(),
+        |mut store, rep| {
+            let bucket = Resource::<OpenBucket>::new_own(rep);
+            store.data_mut().table.delete(bucket)?;
+            Ok(())
+        },
+    )?;
     instance.func_wrap_async("open", |store, params| Box::new(open(store, params)))?;
     instance.func_wrap_async("[method]bucket.get", |store, p| Box::new(get(store, p)))?;
     instance.func_wrap_async("[method]bucket.set", |store, p| Box::new(set(store, p)))?;
-    instance.func_wrap_async("[method]bucket.delete", |store, p| Box::new(delete(store, p)))?;
-    instance.func_wrap_async("[method]bucket.exists", |store, p| Box::new(exists(store, p)))?;
+    instance.func_wrap_async("[method]bucket.delete", |store, p| {
+        Box::new(delete(store, p))
+    })?;
+    instance.func_wrap_async("[method]bucket.exists", |store, p| {
+        Box::new(exists(store, p))
+    })?;
     instance.func_wrap_async("[method]bucket.list-keys", |store, p| {
         Box::new(list_keys(store, p))
     })?;

@@ -7,6 +7,7 @@ use crate::actor::instance::State;
 use crate::limits::OUTPUT_LINE_BYTES_MAX;
 
 /// The levels of `wasi:logging`.
+#[expect(dead_code, reason = "the derived `Lift` makes them from their numbers")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ComponentType, Lift, Lower)]
 #[component(enum)]
 #[repr(u8)]

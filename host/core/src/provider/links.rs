@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use trellis_lattice::state::StateView;
-use trellis_protocol::link::{Link as StateLink, LinkKey};
 use trellis_protocol::EntityId;
+use trellis_protocol::link::{Link as StateLink, LinkKey};
 use trellis_provider_sdk::{Link, LinkError};
 
 use super::running::End;
@@ -58,10 +58,7 @@ async fn deliver(router: &Router) {
 }
 
 /// The links of a provider as the state has them, with configuration resolved.
-fn wanted(
-    view: &StateView,
-    id: &EntityId,
-) -> HashMap<(LinkKey, End), Result<Link, LinkError>> {
+fn wanted(view: &StateView, id: &EntityId) -> HashMap<(LinkKey, End), Result<Link, LinkError>> {
     let as_source = view.links_from(id).iter().map(|link| (link, End::Source));
     let as_target = view.links_to(id).iter().map(|link| (link, End::Target));
     as_source

@@ -6,4 +6,4 @@ mod outbound;
 mod running;
 
 pub(crate) use links::keep_linked;
-pub(crate) use running::RunningProvider;
+pub(crate) use running::{ProviderStart, RunningProvider};

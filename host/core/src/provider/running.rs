@@ -165,7 +165,9 @@ impl RunningProvider {
             this.then_some(state)
         });
         match state {
-            Some(LinkState { outcome: Ok(()), .. }) => Ok(()),
+            Some(LinkState {
+                outcome: Ok(()), ..
+            }) => Ok(()),
             Some(LinkState {
                 outcome: Err(error),
                 ..
@@ -222,11 +224,13 @@ impl RunningProvider {
                         }
                     }
                     let put = self.provider.link_put(link.clone());
-                    let outcome = tokio::time::timeout(LINK_MAX, put).await.unwrap_or_else(|_| {
-                        Err(LinkError::Backend {
-                            reason: format!("no answer within {} s", LINK_MAX.as_secs()),
-                        })
-                    });
+                    let outcome = tokio::time::timeout(LINK_MAX, put)
+                        .await
+                        .unwrap_or_else(|_| {
+                            Err(LinkError::Backend {
+                                reason: format!("no answer within {} s", LINK_MAX.as_secs()),
+                            })
+                        });
                     (link, outcome)
                 }
                 Err(error) => {

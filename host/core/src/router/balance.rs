@@ -96,7 +96,11 @@ mod tests {
         let balance = InFlight::default();
         let mut flights = Vec::new();
         for _ in 0..300 {
-            let mut routes = vec![route("a", false, false), route("b", false, false), route("c", false, false)];
+            let mut routes = vec![
+                route("a", false, false),
+                route("b", false, false),
+                route("c", false, false),
+            ];
             flights.push(balance.begin(&balance.choose(&mut routes).unwrap().host));
         }
         for host in ["a", "b", "c"] {

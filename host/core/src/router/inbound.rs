@@ -107,7 +107,10 @@ impl PeerHandler for PeerGate {
     ) -> Result<Bytes, Refusal> {
         let invocation = self.admit(head, payload, deadline, cancel).await?;
         let router = Arc::clone(&self.router);
-        let work = on(&self.guests, async move { router.invoke_here(invocation).await });
+        let work = on(
+            &self.guests,
+            async move { router.invoke_here(invocation).await },
+        );
         work.await.map_err(|error| interrupted(&error))?
     }
 

@@ -56,7 +56,11 @@ impl Router {
         incarnation: u64,
     ) -> Result<Bytes, Refusal> {
         let remote = self.remote(&invocation.target)?;
-        if remote.routes.host(host).is_none_or(|peer| peer.incarnation != incarnation) {
+        if remote
+            .routes
+            .host(host)
+            .is_none_or(|peer| peer.incarnation != incarnation)
+        {
             return Err(Refusal::new(
                 RefusalCode::BadHandle,
                 format!("the host that gave the handle is gone: {host}"),
@@ -90,10 +94,7 @@ impl Router {
             let Some(route) = self.in_flight.choose(&mut routes) else {
                 break;
             };
-            let Some(body) = body
-                .take()
-                .or_else(|| repeatable.then(sdk_http::empty))
-            else {
+            let Some(body) = body.take().or_else(|| repeatable.then(sdk_http::empty)) else {
                 break;
             };
             let request = http::Request::from_parts(parts.clone(), body);

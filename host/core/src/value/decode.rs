@@ -44,7 +44,10 @@ pub(crate) fn decode_result(
 }
 
 fn mismatch(what: &str) -> Refusal {
-    Refusal::new(RefusalCode::BadPayload, format!("not a value of this type: {what}"))
+    Refusal::new(
+        RefusalCode::BadPayload,
+        format!("not a value of this type: {what}"),
+    )
 }
 
 /// Reads bytes that `value::check` has passed: every length is there, every string is UTF-8, and the nesting is bounded.
@@ -163,9 +166,9 @@ impl<'a> Reader<'a> {
             Shape::S32 => Val::S32(self.integer_as()?),
             Shape::S64 => Val::S64(self.integer_as()?),
             Shape::F32 => match self.marker()? {
-                Marker::F32 => Val::Float32(canonical_f32(f32::from_bits(
-                    self.big_endian(4)? as u32
-                ))),
+                Marker::F32 => {
+                    Val::Float32(canonical_f32(f32::from_bits(self.big_endian(4)? as u32)))
+                }
                 _ => return Err(mismatch("a float of 32 bits was expected")),
             },
             Shape::F64 => match self.marker()? {
@@ -245,7 +248,9 @@ impl<'a> Reader<'a> {
             if length > DYNAMIC_LIST_MAX {
                 return Err(Refusal::new(
                     RefusalCode::TooLarge,
-                    format!("a list of {length} elements exceeds {DYNAMIC_LIST_MAX} in a custom interface"),
+                    format!(
+                        "a list of {length} elements exceeds {DYNAMIC_LIST_MAX} in a custom interface"
+                    ),
                 ));
             }
             Ok(length)

@@ -179,7 +179,9 @@ impl Writer {
     fn list(&mut self, element: &Shape, values: &[Val]) -> Result<(), Refusal> {
         if *element != Shape::U8 {
             self.array(values.len())?;
-            return values.iter().try_for_each(|value| self.value(element, value));
+            return values
+                .iter()
+                .try_for_each(|value| self.value(element, value));
         }
         if values.len() > DYNAMIC_LIST_MAX || self.out.len() + values.len() > VALUE_BYTES_MAX {
             return Err(Refusal::new(

@@ -88,9 +88,15 @@ fn world_that_imports(
 ) -> wit_parser::WorldId {
     let name = resolve.id_of(interface).expect("the interface has a name");
     let world = format!("package test:importer;\nworld importer {{ import {name}; }}");
-    let importer = resolve.push_str("world.wit", &world).expect("the world parses");
+    let importer = resolve
+        .push_str("world.wit", &world)
+        .expect("the world parses");
     assert_ne!(importer, package);
-    *resolve.packages[importer].worlds.values().next().expect("one world")
+    *resolve.packages[importer]
+        .worlds
+        .values()
+        .next()
+        .expect("one world")
 }
 
 /// A function whose only parameter, and result, is the type of a vector.
@@ -144,8 +150,7 @@ fn whatever_the_typed_side_refuses_is_refused_with_the_same_code() {
             continue;
         };
         let shape = of_one(&function.params()[0].1);
-        let refusal = decode_result(&shape, &bytes(&refused.hex))
-            .expect_err(&refused.name);
+        let refusal = decode_result(&shape, &bytes(&refused.hex)).expect_err(&refused.name);
         assert_eq!(refusal.code, refused.code, "{}: {refusal}", refused.name);
         tested += 1;
     }

@@ -60,7 +60,12 @@ impl Reader {
         call: CallNumber,
         reading: Reading,
     ) -> Self {
-        Self { shared: Arc::clone(shared), from: Arc::clone(from), call, reading }
+        Self {
+            shared: Arc::clone(shared),
+            from: Arc::clone(from),
+            call,
+            reading,
+        }
     }
 
     fn poll_piece(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Refusal>>> {
@@ -82,13 +87,19 @@ impl Reader {
         loop {
             let next = std::future::poll_fn(|cx| self.poll_piece(cx));
             let next = tokio::time::timeout(BODY_IDLE, next).await;
-            let Some(piece) = next.map_err(|_| idle())?.transpose()? else { break };
+            let Some(piece) = next.map_err(|_| idle())?.transpose()? else {
+                break;
+            };
             if value.len() + piece.bytes.len() > whole {
                 return Err(wrong_length());
             }
             value.extend_from_slice(&piece.bytes);
         }
-        if value.len() == whole { Ok(value) } else { Err(wrong_length()) }
+        if value.len() == whole {
+            Ok(value)
+        } else {
+            Err(wrong_length())
+        }
     }
 }
 
@@ -132,7 +143,13 @@ impl Arriving {
         call: Option<OutgoingCall>,
         cancelled: Option<BoxFuture<'static, ()>>,
     ) -> Self {
-        Self { reader, idle: None, call, cancelled, failed: false }
+        Self {
+            reader,
+            idle: None,
+            call,
+            cancelled,
+            failed: false,
+        }
     }
 
     fn end_call(&mut self) {
@@ -170,7 +187,9 @@ impl Body for Arriving {
                     if piece.last {
                         this.end_call();
                     }
-                    let Piece { bytes, trailers, .. } = piece;
+                    let Piece {
+                        bytes, trailers, ..
+                    } = piece;
                     if let Some(fields) = trailers {
                         // Trailers stand in a frame without data; see `send_body`.
                         match message::from_fields(fields) {
@@ -220,13 +239,24 @@ pub(super) async fn send_body(
     out: &StreamOut,
     mut body: PeerBody,
 ) {
-    let mut sender = Sender { shared, to, call, stream, out, sequence: 0 };
+    let mut sender = Sender {
+        shared,
+        to,
+        call,
+        stream,
+        out,
+        sequence: 0,
+    };
     if let Err(refusal) = sender.body(&mut body).await {
         if out.is_closed() {
             // The reader said so, or the call has ended: nobody is left to be told.
             return;
         }
-        let abort = Frame::Abort { call, stream, refusal };
+        let abort = Frame::Abort {
+            call,
+            stream,
+            refusal,
+        };
         if let Err(error) = shared.send(to, &abort).await {
             tracing::debug!(%error, "cannot abort a stream");
         }
@@ -242,7 +272,14 @@ pub(super) async fn send_rest(
     out: &StreamOut,
     rest: Bytes,
 ) -> Result<(), Refusal> {
-    let mut sender = Sender { shared, to, call, stream, out, sequence: 0 };
+    let mut sender = Sender {
+        shared,
+        to,
+        call,
+        stream,
+        out,
+        sequence: 0,
+    };
     sender.bytes(rest, true).await
 }
 
@@ -310,7 +347,14 @@ impl Sender<'_> {
     ) -> Result<(), Refusal> {
         let (call, stream, sequence) = (self.call, self.stream, self.sequence);
         self.sequence = sequence.wrapping_add(1);
-        let frame = Frame::Data { call, stream, sequence, bytes, last, trailers };
+        let frame = Frame::Data {
+            call,
+            stream,
+            sequence,
+            bytes,
+            last,
+            trailers,
+        };
         self.shared.send(self.to, &frame).await
     }
 }
@@ -323,5 +367,8 @@ fn idle() -> Refusal {
 }
 
 fn wrong_length() -> Refusal {
-    Refusal::new(RefusalCode::BadPayload, "a value has another length than its sender announced")
+    Refusal::new(
+        RefusalCode::BadPayload,
+        "a value has another length than its sender announced",
+    )
 }

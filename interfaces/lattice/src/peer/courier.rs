@@ -51,7 +51,11 @@ pub(super) async fn run(
                 if bytes == 0 {
                     continue;
                 }
-                Frame::Credit { call, stream: reading.stream(), bytes }
+                Frame::Credit {
+                    call,
+                    stream: reading.stream(),
+                    bytes,
+                }
             }
             Say::Stop(stream) => Frame::Stop { call, stream },
             Say::Cancel => Frame::Cancel { call },

@@ -24,8 +24,16 @@ use super::{HANDLER_GRACE, PeerBody, PeerRejection, ROOM_WAIT};
 
 /// What a peer asks for.
 pub(super) enum Asked {
-    Invoke { payload: Bytes, rest: u32 },
-    Http { method: String, uri: String, fields: Fields, has_body: bool },
+    Invoke {
+        payload: Bytes,
+        rest: u32,
+    },
+    Http {
+        method: String,
+        uri: String,
+        fields: Fields,
+        has_body: bool,
+    },
 }
 
 /// Admits a call or refuses it. Called by the reader task: it waits for nothing.
@@ -40,7 +48,9 @@ pub(super) fn admit(
     match Call::admit(shared, from, number, head, asked, delay_ms) {
         Ok(call) => {
             let ended = shared.cancel.clone();
-            shared.calls.spawn(async move { ended.run_until_cancelled(call.serve()).await });
+            shared
+                .calls
+                .spawn(async move { ended.run_until_cancelled(call.serve()).await });
         }
         Err((reason, refusal)) => {
             if let Some(reason) = reason {
@@ -75,6 +85,8 @@ struct Call {
     head: Box<InvocationHead>,
     asked: Option<Asked>,
     deadline: Instant,
+    /// Whether the caller was told that it need not wait for the work's end.
+    answered: bool,
     /// Room for what the first frame brought.
     _room: OwnedSemaphorePermit,
     _permit: OwnedSemaphorePermit,
@@ -129,17 +141,21 @@ impl Call {
         };
         let state = Incoming::new(download);
         if has_body {
-            state.upload.open_body(shared.budget.window().ok_or_else(no_room)?);
+            state
+                .upload
+                .open_body(shared.budget.window().ok_or_else(no_room)?);
         }
         let most = shared.limits.incoming_calls_per_peer;
-        from.enter_incoming(number, Arc::clone(&state), most).map_err(|error| match error {
-            NotEntered::Lost(refusal) => (None, refusal),
-            NotEntered::TooMany => full("this host serves too many calls of the caller's host"),
-            NotEntered::Twice => {
-                let refusal = Refusal::new(RefusalCode::BadPayload, "this call's number is in use");
-                (Some(PeerRejection::BadFrame), refusal)
-            }
-        })?;
+        from.enter_incoming(number, Arc::clone(&state), most)
+            .map_err(|error| match error {
+                NotEntered::Lost => (None, lost_sight()),
+                NotEntered::TooMany => full("this host serves too many calls of the caller's host"),
+                NotEntered::Twice => {
+                    let refusal =
+                        Refusal::new(RefusalCode::BadPayload, "this call's number is in use");
+                    (Some(PeerRejection::BadFrame), refusal)
+                }
+            })?;
         Ok(Self {
             shared: Arc::clone(shared),
             from: Arc::clone(from),
@@ -148,6 +164,7 @@ impl Call {
             head,
             asked: Some(asked),
             deadline: Instant::now() + Duration::from_millis(left_ms),
+            answered: false,
             _room: room,
             _permit: permit,
         })
@@ -156,17 +173,27 @@ impl Call {
     async fn serve(mut self) {
         let served = match self.asked.take() {
             Some(Asked::Invoke { payload, rest }) => self.invoke(payload, rest).await,
-            Some(Asked::Http { method, uri, fields, has_body }) => {
-                self.http(&method, &uri, fields, has_body).await
-            }
+            Some(Asked::Http {
+                method,
+                uri,
+                fields,
+                has_body,
+            }) => self.http(&method, &uri, fields, has_body).await,
             None => Ok(()),
         };
-        if let Err(refusal) = served {
-            // A caller that has gone wants no answer.
-            if !self.state.cancel.is_cancelled() || refusal.code != RefusalCode::Cancelled {
-                self.answer(&Frame::Refuse { call: self.number, refusal }).await;
+        let Err(mut refusal) = served else { return };
+        if self.state.cancel.is_cancelled() && refusal.code == RefusalCode::Cancelled {
+            if self.answered || !self.state.is_lost() {
+                // A caller that has gone itself wants no answer.
+                return;
             }
+            refusal = lost_sight();
         }
+        let refuse = Frame::Refuse {
+            call: self.number,
+            refusal,
+        };
+        self.answer(&refuse).await;
     }
 
     async fn invoke(&mut self, payload: Bytes, rest: u32) -> Result<(), Refusal> {
@@ -178,18 +205,24 @@ impl Call {
         let (shared, from) = (Arc::clone(&self.shared), Arc::clone(&self.from));
         let (head, cancel) = (self.head.as_ref().clone(), self.state.cancel.clone());
         let deadline = self.deadline;
-        let work = shared.handler.invoke(&from.host, head, payload, deadline, cancel);
+        let work = shared
+            .handler
+            .invoke(&from.host, head, payload, deadline, cancel);
         let mut result = self.run(work).await?;
         if result.len() > VALUE_BYTES_MAX {
             return Err(too_large("the result", result.len()));
         }
         let rest = result.split_off(result.len().min(FRAME_PAYLOAD_BYTES_MAX));
         let rest_bytes = u32::try_from(rest.len()).unwrap_or(u32::MAX);
-        self.answer(&Frame::Reply { call: self.number, result, rest: rest_bytes }).await;
+        self.answer(&Frame::Reply {
+            call: self.number,
+            result,
+            rest: rest_bytes,
+        })
+        .await;
         if !rest.is_empty() {
             let out = &self.state.download;
-            let sent =
-                send_rest(&shared, &from, self.number, Stream::ToCaller, out, rest).await;
+            let sent = send_rest(&shared, &from, self.number, Stream::ToCaller, out, rest).await;
             if let Err(refusal) = sent {
                 tracing::debug!(host = %from.host.key, %refusal, "a result was not sent to its end");
             }
@@ -209,11 +242,26 @@ impl Call {
             let reader = self.reader();
             let credit = u32::try_from(cost).unwrap_or(u32::MAX);
             let stream = Stream::ToCallee;
-            self.shared.send(&self.from, &Frame::Credit { call: number, stream, bytes: credit }).await?;
-            let value = reader.rest(beginning, rest).await.map_err(|refusal| match refusal.code {
-                RefusalCode::OutcomeUnknown => overloaded("a part of the parameters was lost"),
-                _ => refusal,
-            })?;
+            self.shared
+                .send(
+                    &self.from,
+                    &Frame::Credit {
+                        call: number,
+                        stream,
+                        bytes: credit,
+                    },
+                )
+                .await?;
+            let value =
+                reader
+                    .rest(beginning, rest)
+                    .await
+                    .map_err(|refusal| match refusal.code {
+                        RefusalCode::OutcomeUnknown => {
+                            overloaded("a part of the parameters was lost")
+                        }
+                        _ => refusal,
+                    })?;
             Ok(Bytes::from_owner(Roomed { value, _room: room }))
         };
         tokio::select! {
@@ -238,7 +286,9 @@ impl Call {
         let request = message::request(method, uri, fields, body)?;
         let (shared, from) = (Arc::clone(&self.shared), Arc::clone(&self.from));
         let (head, cancel) = (self.head.as_ref().clone(), self.state.cancel.clone());
-        let work = shared.handler.http(&from.host, head, self.deadline, cancel, request);
+        let work = shared
+            .handler
+            .http(&from.host, head, self.deadline, cancel, request);
         let response = self.run(work).await?;
         self.respond(response).await
     }
@@ -248,12 +298,16 @@ impl Call {
         let has_body = !body.is_end_stream();
         let fields = message::to_fields(&parts.headers)?;
         let (call, status) = (self.number, parts.status.as_u16());
-        let head = Frame::HttpResponse { call, status, fields, has_body };
+        let head = Frame::HttpResponse {
+            call,
+            status,
+            fields,
+            has_body,
+        };
         self.shared.send(&self.from, &head).await?;
         if has_body {
             let out = &self.state.download;
-            let sending =
-                send_body(&self.shared, &self.from, call, Stream::ToCaller, out, body);
+            let sending = send_body(&self.shared, &self.from, call, Stream::ToCaller, out, body);
             // The stream is closed together with the token; this only spares the wait for the next piece.
             self.state.cancel.run_until_cancelled(sending).await;
         }
@@ -262,24 +316,32 @@ impl Call {
 
     /// Runs the handler's work until it ends, or a grace after its caller has gone or its deadline has passed.
     async fn run<T>(
-        &self,
+        &mut self,
         work: impl Future<Output = Result<T, Refusal>>,
     ) -> Result<T, Refusal> {
         let work = AssertUnwindSafe(work).catch_unwind();
         tokio::pin!(work);
         let panicked = |_| {
-            Err(Refusal::new(RefusalCode::Internal, "the host's handler panicked; this is a fault"))
+            Err(Refusal::new(
+                RefusalCode::Internal,
+                "the host's handler panicked; this is a fault",
+            ))
         };
         let ended_by = tokio::select! {
             biased;
             done = &mut work => return done.unwrap_or_else(panicked),
-            () = self.state.cancel.cancelled() => gone(),
-            () = tokio::time::sleep_until(self.deadline.into()) => deadline_exceeded(),
+            () = self.state.cancel.cancelled() => self.state.is_lost().then(lost_sight),
+            () = tokio::time::sleep_until(self.deadline.into()) => Some(deadline_exceeded()),
         };
         self.state.cancel.cancel();
-        if ended_by.code == RefusalCode::DeadlineExceeded {
-            let refuse = Frame::Refuse { call: self.number, refusal: ended_by };
-            self.answer(&refuse).await;
+        // Told at once, whatever time the work still needs to end.
+        if let Some(refusal) = ended_by {
+            self.answered = true;
+            self.answer(&Frame::Refuse {
+                call: self.number,
+                refusal,
+            })
+            .await;
         }
         if tokio::time::timeout(HANDLER_GRACE, work).await.is_err() {
             tracing::warn!(invocation = %self.head.id, "a call's work did not end when it was told to, and was dropped");
@@ -309,6 +371,14 @@ impl AsRef<[u8]> for Roomed {
     fn as_ref(&self) -> &[u8] {
         &self.value
     }
+}
+
+/// For a caller that this host no longer hears: it may hear this one.
+fn lost_sight() -> Refusal {
+    Refusal::new(
+        RefusalCode::OutcomeUnknown,
+        "the host that served the call lost sight of the caller's, and stopped the work",
+    )
 }
 
 fn gone() -> Refusal {

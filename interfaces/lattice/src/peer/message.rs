@@ -11,7 +11,10 @@ pub(super) fn to_fields(headers: &HeaderMap) -> Result<Fields, Refusal> {
     if headers.len() > HTTP_FIELDS_MAX {
         return Err(Refusal::new(
             RefusalCode::TooLarge,
-            format!("{} header fields exceed the limit of {HTTP_FIELDS_MAX}", headers.len()),
+            format!(
+                "{} header fields exceed the limit of {HTTP_FIELDS_MAX}",
+                headers.len()
+            ),
         ));
     }
     let field = |(name, value): (&HeaderName, &HeaderValue)| Field {
@@ -56,7 +59,10 @@ pub(super) fn response<B>(status: u16, fields: Fields, body: B) -> Result<Respon
 }
 
 fn bad(error: impl std::fmt::Display) -> Refusal {
-    Refusal::new(RefusalCode::BadPayload, format!("not an HTTP message: {error}"))
+    Refusal::new(
+        RefusalCode::BadPayload,
+        format!("not an HTTP message: {error}"),
+    )
 }
 
 #[cfg(test)]
@@ -76,8 +82,14 @@ mod tests {
     #[test]
     fn a_field_that_would_split_a_message_is_refused() {
         for (name, value) in [("a", "x\r\nb: y"), ("a b", "x"), ("", "x"), ("a:", "x")] {
-            let field = Field { name: name.to_owned(), value: Bytes::from(value) };
-            assert_eq!(from_fields(vec![field]).unwrap_err().code, RefusalCode::BadPayload);
+            let field = Field {
+                name: name.to_owned(),
+                value: Bytes::from(value),
+            };
+            assert_eq!(
+                from_fields(vec![field]).unwrap_err().code,
+                RefusalCode::BadPayload
+            );
         }
     }
 

@@ -39,16 +39,17 @@ impl OutgoingCall {
         upload: StreamOut,
         idempotent: bool,
     ) -> Result<(Self, oneshot::Receiver<Answer>), Refusal> {
-        let permit = Arc::clone(&shared.outgoing_permits).try_acquire_owned().map_err(|_| {
-            overloaded("too many calls to other hosts are under way")
-        })?;
+        let permit = Arc::clone(&shared.outgoing_permits)
+            .try_acquire_owned()
+            .map_err(|_| overloaded("too many calls to other hosts are under way"))?;
         if shared.cancel.is_cancelled() {
             return Err(Refusal::new(RefusalCode::Draining, "this host has stopped"));
         }
         let remote = shared.remote(host).ok_or_else(|| not_here(host))?;
         let (state, answer) = Outgoing::new(upload, idempotent);
         let number = shared.next_call.fetch_add(1, Ordering::Relaxed);
-        remote.enter_outgoing(number, Arc::clone(&state))?;
+        let entered = remote.enter_outgoing(number, Arc::clone(&state));
+        entered.map_err(|_| not_here(host))?;
         let call = Self {
             shared: Arc::clone(shared),
             remote,
@@ -69,7 +70,10 @@ impl OutgoingCall {
     async fn send_first(&mut self, frame: &Frame) -> Result<(), Refusal> {
         // Cancelled halfway, the frame may or may not have left.
         self.settled = false;
-        let sent = self.shared.send_first(&self.remote, self.number, frame).await;
+        let sent = self
+            .shared
+            .send_first(&self.remote, self.number, frame)
+            .await;
         self.settled = sent.is_err();
         sent
     }
@@ -88,10 +92,13 @@ impl OutgoingCall {
 impl Drop for OutgoingCall {
     fn drop(&mut self) {
         self.remote.leave_outgoing(self.number);
-        self.state.upload.close(Refusal::new(RefusalCode::Cancelled, "the call has ended"));
+        self.state
+            .upload
+            .close(Refusal::new(RefusalCode::Cancelled, "the call has ended"));
         if !self.settled {
             let permits = self.permit.take().into_iter().collect();
-            self.shared.signal(&self.remote, self.number, Say::Cancel, permits);
+            self.shared
+                .signal(&self.remote, self.number, Say::Cancel, permits);
         }
     }
 }
@@ -149,8 +156,14 @@ async fn answer_while_sending(
 ) -> Answer {
     if !rest.is_empty() {
         let upload = &call.state.upload;
-        let sending =
-            send_rest(&call.shared, &call.remote, call.number, Stream::ToCallee, upload, rest);
+        let sending = send_rest(
+            &call.shared,
+            &call.remote,
+            call.number,
+            Stream::ToCallee,
+            upload,
+            rest,
+        );
         tokio::select! {
             biased;
             answered = &mut answer => return answered.unwrap_or_else(|_| Answer::Refused(forgotten())),
@@ -163,7 +176,9 @@ async fn answer_while_sending(
             },
         }
     }
-    answer.await.unwrap_or_else(|_| Answer::Refused(forgotten()))
+    answer
+        .await
+        .unwrap_or_else(|_| Answer::Refused(forgotten()))
 }
 
 async fn rest_of_result(
@@ -215,9 +230,15 @@ pub(super) async fn http(
         if has_body {
             spawn_upload(&call, body);
         }
-        let answer = answer.await.unwrap_or_else(|_| Answer::Refused(forgotten()));
+        let answer = answer
+            .await
+            .unwrap_or_else(|_| Answer::Refused(forgotten()));
         let (status, fields, has_body) = match answer {
-            Answer::Http { status, fields, has_body } => (status, fields, has_body),
+            Answer::Http {
+                status,
+                fields,
+                has_body,
+            } => (status, fields, has_body),
             Answer::Refused(refusal) => {
                 call.settle();
                 return Err(refusal);
@@ -243,14 +264,22 @@ fn spawn_upload(call: &OutgoingCall, body: PeerBody) {
     let (number, state) = (call.number, Arc::clone(&call.state));
     let ended = shared.cancel.clone();
     call.shared.calls.spawn(async move {
-        let sending =
-            send_body(&shared, &remote, number, Stream::ToCallee, &state.upload, body);
+        let sending = send_body(
+            &shared,
+            &remote,
+            number,
+            Stream::ToCallee,
+            &state.upload,
+            body,
+        );
         ended.run_until_cancelled(sending).await;
     });
 }
 
 pub(super) async fn release(shared: &Arc<Shared>, host: &str, lease: Lease) {
-    let Some(remote) = shared.remote(host) else { return };
+    let Some(remote) = shared.remote(host) else {
+        return;
+    };
     if let Err(error) = shared.send(&remote, &Frame::Release { lease }).await {
         tracing::debug!(host, %error, "cannot release an instance's handles");
     }
@@ -273,7 +302,9 @@ async fn within<T>(
 }
 
 fn milliseconds_left(deadline: Instant) -> Result<u32, Refusal> {
-    let left = deadline.saturating_duration_since(Instant::now()).min(DEADLINE_MAX);
+    let left = deadline
+        .saturating_duration_since(Instant::now())
+        .min(DEADLINE_MAX);
     if left < Duration::from_millis(1) {
         return Err(deadline_exceeded());
     }
@@ -294,7 +325,10 @@ pub(super) fn no_responders(shared: &Shared, host: &str, idempotent: bool) -> Re
 }
 
 fn not_here(host: &str) -> Refusal {
-    Refusal::new(RefusalCode::NotHere, format!("host {host} is not in the lattice at present"))
+    Refusal::new(
+        RefusalCode::NotHere,
+        format!("host {host} is not in the lattice at present"),
+    )
 }
 
 pub(super) fn overloaded(why: &str) -> Refusal {
@@ -302,7 +336,10 @@ pub(super) fn overloaded(why: &str) -> Refusal {
 }
 
 pub(super) fn deadline_exceeded() -> Refusal {
-    Refusal::new(RefusalCode::DeadlineExceeded, "the deadline passed before there was an answer")
+    Refusal::new(
+        RefusalCode::DeadlineExceeded,
+        "the deadline passed before there was an answer",
+    )
 }
 
 pub(super) fn too_large(what: &str, bytes: usize) -> Refusal {
@@ -313,9 +350,15 @@ pub(super) fn too_large(what: &str, bytes: usize) -> Refusal {
 }
 
 fn wrong_answer() -> Refusal {
-    Refusal::new(RefusalCode::Internal, "the host answered with another kind of frame")
+    Refusal::new(
+        RefusalCode::Internal,
+        "the host answered with another kind of frame",
+    )
 }
 
 fn forgotten() -> Refusal {
-    Refusal::new(RefusalCode::OutcomeUnknown, "this host stopped before there was an answer")
+    Refusal::new(
+        RefusalCode::OutcomeUnknown,
+        "this host stopped before there was an answer",
+    )
 }

@@ -29,7 +29,14 @@ pub(super) async fn start(
     options: PeerOptions,
     handler: Arc<dyn PeerHandler>,
 ) -> Result<Arc<Shared>, PeerStartError> {
-    let PeerOptions { client, subjects, key, incarnation, routes, limits } = options;
+    let PeerOptions {
+        client,
+        subjects,
+        key,
+        incarnation,
+        routes,
+        limits,
+    } = options;
     let own: Arc<str> = Arc::from(key.public().as_str());
     let inbox = client.new_inbox();
     let lost = routes.lost();
@@ -61,8 +68,12 @@ pub(super) async fn start(
         signals,
     });
     let cancel = shared.cancel.clone();
-    shared.tasks.spawn(courier::run(Arc::clone(&shared), queue, cancel.clone()));
-    shared.tasks.spawn(run(Arc::clone(&shared), frames, bounced, lost, cancel));
+    shared
+        .tasks
+        .spawn(courier::run(Arc::clone(&shared), queue, cancel.clone()));
+    shared
+        .tasks
+        .spawn(run(Arc::clone(&shared), frames, bounced, lost, cancel));
     Ok(shared)
 }
 
@@ -70,10 +81,13 @@ async fn subscribe(
     client: &async_nats::Client,
     subject: String,
 ) -> Result<async_nats::Subscriber, PeerStartError> {
-    client.subscribe(subject.clone()).await.map_err(|error| PeerStartError::Subscribe {
-        subject,
-        reason: error.to_string(),
-    })
+    client
+        .subscribe(subject.clone())
+        .await
+        .map_err(|error| PeerStartError::Subscribe {
+            subject,
+            reason: error.to_string(),
+        })
 }
 
 async fn run(
@@ -107,7 +121,9 @@ async fn run(
             },
         }
     }
-    tracing::error!("the connection for calls between hosts is closed; no call of a peer is served any more");
+    tracing::error!(
+        "the connection for calls between hosts is closed; no call of a peer is served any more"
+    );
 }
 
 /// Checks a message, the cheapest checks first, and hands its frame on.
@@ -126,14 +142,18 @@ fn receive(shared: &Arc<Shared>, subject: &str, bytes: &Bytes) -> Result<(), Pee
     if subject.rsplit('.').next() != Some(sealed.sender.as_str()) {
         return Err(PeerRejection::Misrouted);
     }
-    let from = shared.remote(&sealed.sender).ok_or(PeerRejection::Stranger)?;
+    let from = shared
+        .remote(&sealed.sender)
+        .ok_or(PeerRejection::Stranger)?;
     if from.host.incarnation != sealed.sender_incarnation {
         return Err(PeerRejection::WrongIncarnation);
     }
     if !from.is_new(sealed.sequence) {
         return Err(PeerRejection::Replayed);
     }
-    let opened = sealed.open(&from.public).map_err(|_| PeerRejection::Signature)?;
+    let opened = sealed
+        .open(&from.public)
+        .map_err(|_| PeerRejection::Signature)?;
     let delay_ms = from
         .arrived(opened.sequence, shared.clock.elapsed_ms(), opened.sent_ms)
         .ok_or(PeerRejection::Replayed)?;
@@ -157,19 +177,49 @@ fn dispatch(
     delay_ms: u64,
 ) -> Result<(), PeerRejection> {
     match frame {
-        Frame::Invoke { call, head, payload, rest } => {
+        Frame::Invoke {
+            call,
+            head,
+            payload,
+            rest,
+        } => {
             let asked = Asked::Invoke { payload, rest };
             incoming::admit(shared, from, call, head, asked, delay_ms);
         }
-        Frame::HttpRequest { call, head, method, uri, fields, has_body } => {
-            let asked = Asked::Http { method, uri, fields, has_body };
+        Frame::HttpRequest {
+            call,
+            head,
+            method,
+            uri,
+            fields,
+            has_body,
+        } => {
+            let asked = Asked::Http {
+                method,
+                uri,
+                fields,
+                has_body,
+            };
             incoming::admit(shared, from, call, head, asked, delay_ms);
         }
         Frame::Reply { call, result, rest } => {
             answer(from, call, Answer::Reply { result, rest });
         }
-        Frame::HttpResponse { call, status, fields, has_body } => {
-            answer(from, call, Answer::Http { status, fields, has_body });
+        Frame::HttpResponse {
+            call,
+            status,
+            fields,
+            has_body,
+        } => {
+            answer(
+                from,
+                call,
+                Answer::Http {
+                    status,
+                    fields,
+                    has_body,
+                },
+            );
         }
         Frame::Refuse { call, refusal } => {
             if let Some(outgoing) = from.outgoing(call) {
@@ -177,24 +227,46 @@ fn dispatch(
             }
             // A bad frame of ours about one of the peer's calls is refused, too.
         }
-        Frame::Data { call, stream, sequence, bytes, last, trailers } => {
-            let piece = Piece { bytes, last, trailers };
+        Frame::Data {
+            call,
+            stream,
+            sequence,
+            bytes,
+            last,
+            trailers,
+        } => {
+            let piece = Piece {
+                bytes,
+                last,
+                trailers,
+            };
             return data(from, call, stream, sequence, piece);
         }
-        Frame::Credit { call, stream, bytes } => match stream {
+        Frame::Credit {
+            call,
+            stream,
+            bytes,
+        } => match stream {
             Stream::ToCallee => {
                 from.outgoing(call).inspect(|call| call.upload.grant(bytes));
             }
             Stream::ToCaller => {
-                from.incoming(call).inspect(|call| call.download.grant(bytes));
+                from.incoming(call)
+                    .inspect(|call| call.download.grant(bytes));
             }
         },
-        Frame::Abort { call, stream, refusal } => match stream {
+        Frame::Abort {
+            call,
+            stream,
+            refusal,
+        } => match stream {
             Stream::ToCallee => {
-                from.incoming(call).inspect(|call| call.upload.fail(refusal));
+                from.incoming(call)
+                    .inspect(|call| call.upload.fail(refusal));
             }
             Stream::ToCaller => {
-                from.outgoing(call).inspect(|call| call.download.fail(refusal));
+                from.outgoing(call)
+                    .inspect(|call| call.download.fail(refusal));
             }
         },
         Frame::Stop { call, stream } => {
@@ -204,10 +276,12 @@ fn dispatch(
             );
             match stream {
                 Stream::ToCallee => {
-                    from.outgoing(call).inspect(|call| call.upload.close(stopped));
+                    from.outgoing(call)
+                        .inspect(|call| call.upload.close(stopped));
                 }
                 Stream::ToCaller => {
-                    from.incoming(call).inspect(|call| call.download.close(stopped));
+                    from.incoming(call)
+                        .inspect(|call| call.download.close(stopped));
                 }
             }
         }
@@ -233,8 +307,12 @@ fn data(
     piece: Piece,
 ) -> Result<(), PeerRejection> {
     let pushed = match stream {
-        Stream::ToCallee => from.incoming(call).map(|call| call.upload.push(sequence, piece)),
-        Stream::ToCaller => from.outgoing(call).map(|call| call.download.push(sequence, piece)),
+        Stream::ToCallee => from
+            .incoming(call)
+            .map(|call| call.upload.push(sequence, piece)),
+        Stream::ToCaller => from
+            .outgoing(call)
+            .map(|call| call.download.push(sequence, piece)),
     };
     match pushed {
         // What comes after the end crossed a stop or a failure on its way.
@@ -245,7 +323,9 @@ fn data(
 
 /// The server says, or somebody pretends it says, that nobody subscribes for a peer.
 fn nobody_listens(shared: &Shared, subject: &str) {
-    let Some(rest) = subject.strip_prefix(&shared.inbox) else { return };
+    let Some(rest) = subject.strip_prefix(&shared.inbox) else {
+        return;
+    };
     let mut tokens = rest.trim_start_matches('.').split('.');
     let (Some(host), Some(Ok(call))) = (tokens.next(), tokens.next().map(str::parse)) else {
         return;

@@ -1,7 +1,10 @@
 //! One run of a peer: its key, its message counters, and the calls with it.
+//!
+//! A run that falls silent is lost, with its calls; when its beats are heard again, it gets a new [`Remote`] with the
+//! same [`Counters`]. Fresh ones would let old messages be replayed, and give numbers twice that the peer has seen.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -20,9 +23,15 @@ use super::stream_out::StreamOut;
 pub(super) struct Remote {
     pub(super) host: PeerHost,
     pub(super) public: PublicKey,
-    sequence: AtomicU64,
-    arrivals: Mutex<Arrivals>,
+    counters: Arc<Counters>,
     calls: Mutex<Calls>,
+}
+
+/// The numbers of messages to and from one run of a peer.
+#[derive(Debug, Default)]
+struct Counters {
+    sent: AtomicU64,
+    arrivals: Mutex<Arrivals>,
 }
 
 #[derive(Debug, Default)]
@@ -34,7 +43,7 @@ struct Arrivals {
 #[derive(Debug, Default)]
 struct Calls {
     /// Set once the peer has left; nothing is added then.
-    lost: Option<Refusal>,
+    lost: bool,
     outgoing: HashMap<CallNumber, Arc<Outgoing>>,
     incoming: HashMap<CallNumber, Arc<Incoming>>,
 }
@@ -53,8 +62,15 @@ pub(super) struct Outgoing {
 /// What a call of ours is answered with first.
 #[derive(Debug)]
 pub(super) enum Answer {
-    Reply { result: Bytes, rest: u32 },
-    Http { status: u16, fields: Fields, has_body: bool },
+    Reply {
+        result: Bytes,
+        rest: u32,
+    },
+    Http {
+        status: u16,
+        fields: Fields,
+        has_body: bool,
+    },
     Refused(Refusal),
 }
 
@@ -62,6 +78,8 @@ pub(super) enum Answer {
 #[derive(Debug)]
 pub(super) struct Incoming {
     pub(super) cancel: CancellationToken,
+    /// Whether the token was cancelled because this host no longer hears the caller's, which may still wait.
+    lost: AtomicBool,
     /// Stream 0.
     pub(super) upload: StreamIn,
     /// Stream 1.
@@ -69,9 +87,9 @@ pub(super) struct Incoming {
 }
 
 /// Why a call was not entered.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum NotEntered {
-    Lost(Refusal),
+    Lost,
     TooMany,
     Twice,
 }
@@ -81,14 +99,27 @@ impl Remote {
         Self {
             host,
             public,
-            sequence: AtomicU64::new(0),
-            arrivals: Mutex::default(),
+            counters: Arc::default(),
             calls: Mutex::default(),
         }
     }
 
+    /// The same run, heard again after it was lost.
+    pub(super) fn back(&self) -> Self {
+        Self {
+            host: self.host.clone(),
+            public: self.public.clone(),
+            counters: Arc::clone(&self.counters),
+            calls: Mutex::default(),
+        }
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        self.calls().lost
+    }
+
     pub(super) fn next_sequence(&self) -> u64 {
-        self.sequence.fetch_add(1, Ordering::Relaxed)
+        self.counters.sent.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(super) fn is_new(&self, sequence: u64) -> bool {
@@ -108,10 +139,10 @@ impl Remote {
         &self,
         call: CallNumber,
         outgoing: Arc<Outgoing>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), NotEntered> {
         let mut calls = self.calls();
-        if let Some(lost) = &calls.lost {
-            return Err(lost.clone());
+        if calls.lost {
+            return Err(NotEntered::Lost);
         }
         calls.outgoing.insert(call, outgoing);
         Ok(())
@@ -124,8 +155,8 @@ impl Remote {
         most: usize,
     ) -> Result<(), NotEntered> {
         let mut calls = self.calls();
-        if let Some(lost) = &calls.lost {
-            return Err(NotEntered::Lost(lost.clone()));
+        if calls.lost {
+            return Err(NotEntered::Lost);
         }
         if calls.incoming.len() >= most {
             return Err(NotEntered::TooMany);
@@ -156,7 +187,7 @@ impl Remote {
     /// Ends every call with this run of the peer.
     pub(super) fn lose(&self, reason: &Refusal) {
         let mut calls = self.calls();
-        calls.lost.get_or_insert_with(|| reason.clone());
+        calls.lost = true;
         let outgoing: Vec<_> = calls.outgoing.values().cloned().collect();
         let incoming: Vec<_> = calls.incoming.values().cloned().collect();
         drop(calls);
@@ -164,12 +195,15 @@ impl Remote {
             call.end(reason);
         }
         for call in incoming {
-            call.end();
+            call.lose();
         }
     }
 
     fn arrivals(&self) -> MutexGuard<'_, Arrivals> {
-        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counters
+            .arrivals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn calls(&self) -> MutexGuard<'_, Calls> {
@@ -217,9 +251,20 @@ impl Incoming {
     pub(super) fn new(download: StreamOut) -> Arc<Self> {
         Arc::new(Self {
             cancel: CancellationToken::new(),
+            lost: AtomicBool::new(false),
             upload: StreamIn::default(),
             download,
         })
+    }
+
+    /// Ends the call because the caller's host has left the routes.
+    fn lose(&self) {
+        self.lost.store(true, Ordering::Relaxed);
+        self.end();
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
     }
 
     /// Ends the call because its caller has gone.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use trellis_claims::{PublicKey, SigningKey};
+use trellis_claims::SigningKey;
 use trellis_protocol::envelope::{Address, seal};
 use trellis_protocol::frame::{CallNumber, Frame};
 use trellis_protocol::subject::Subjects;
@@ -19,8 +19,13 @@ use super::clock::Clock;
 use super::courier::{Say, Signal};
 use super::remote::Remote;
 use super::{PeerHandler, PeerHost, PeerLimits, PeerRejection};
+use crate::presence::HOSTS_MAX;
 use crate::presence::tally::Tally;
 use crate::routes::{LostHost, Routes};
+
+/// Most runs of peers whose counters are kept, present and lost. Only certified hosts get here, so nobody can push them
+/// out; a lattice of [`HOSTS_MAX`] hosts may lose each of them a few times.
+const REMOTES_MAX: usize = 4 * HOSTS_MAX;
 
 /// How long the tasks may take to end once they were told to.
 const END_WAIT: Duration = Duration::from_secs(1);
@@ -58,14 +63,27 @@ impl Shared {
     pub(super) fn remote(&self, host: &str) -> Option<Arc<Remote>> {
         let (public, incarnation) = self.routes.identity(host)?;
         let mut remotes = self.remotes();
-        let former = match remotes.get(host) {
-            Some(remote) if remote.host.incarnation == incarnation => {
-                return Some(Arc::clone(remote));
+        let former = remotes.get(host).cloned();
+        let remote = match &former {
+            Some(former) if former.host.incarnation == incarnation => {
+                if !former.is_lost() {
+                    return Some(Arc::clone(former));
+                }
+                former.back()
             }
-            former => former.cloned(),
+            _ => Remote::new(
+                PeerHost {
+                    key: Arc::from(host),
+                    incarnation,
+                },
+                public,
+            ),
         };
-        let remote = Arc::new(self.new_remote(host, public, incarnation));
+        let remote = Arc::new(remote);
         remotes.insert(Arc::clone(&remote.host.key), Arc::clone(&remote));
+        if remotes.len() > REMOTES_MAX {
+            remotes.retain(|_, known| !known.is_lost());
+        }
         drop(remotes);
         if let Some(former) = former {
             former.lose(&lost_refusal(host, "it was started again"));
@@ -73,35 +91,24 @@ impl Shared {
         Some(remote)
     }
 
-    fn new_remote(&self, host: &str, public: PublicKey, incarnation: u64) -> Remote {
-        let key = Arc::from(host);
-        Remote::new(PeerHost { key, incarnation }, public)
-    }
-
-    /// Ends the calls with a host that has left the routes.
+    /// Ends the calls with a host that has left the routes. Its counters stay, should it be back.
     pub(super) fn lost(&self, lost: &LostHost) {
-        let mut remotes = self.remotes();
-        let is_it = |remote: &&Arc<Remote>| remote.host.incarnation == lost.incarnation;
-        if remotes.get(&*lost.host).filter(is_it).is_none() {
-            return;
-        }
-        let remote = remotes.remove(&*lost.host);
-        drop(remotes);
-        if let Some(remote) = remote {
+        let remote = self.remotes().get(&*lost.host).cloned();
+        if let Some(remote) = remote
+            && remote.host.incarnation == lost.incarnation
+        {
             remote.lose(&lost_refusal(&lost.host, &lost.reason.to_string()));
         }
     }
 
     /// Compares with the routes, where news of losses were missed.
     pub(super) fn lose_all_that_left(&self) {
-        let gone = |remote: &&Arc<Remote>| {
+        let remotes: Vec<_> = self.remotes().values().cloned().collect();
+        for remote in remotes {
             let present = self.routes.identity(&remote.host.key);
-            present.is_none_or(|(_, incarnation)| incarnation != remote.host.incarnation)
-        };
-        let lost: Vec<_> = self.remotes().values().filter(gone).cloned().collect();
-        for remote in lost {
-            self.remotes().retain(|_, known| !Arc::ptr_eq(known, &remote));
-            remote.lose(&lost_refusal(&remote.host.key, "it left the lattice"));
+            if present.is_none_or(|(_, incarnation)| incarnation != remote.host.incarnation) {
+                remote.lose(&lost_refusal(&remote.host.key, "it left the lattice"));
+            }
         }
     }
 
@@ -123,7 +130,10 @@ impl Shared {
         let envelope = self.seal(to, frame)?;
         let subject = self.subjects.rpc(&to.host.key, &self.own);
         let inbox = format!("{}.{}.{call}", self.inbox, to.host.key);
-        let sent = self.client.publish_with_reply(subject, inbox, envelope.into()).await;
+        let sent = self
+            .client
+            .publish_with_reply(subject, inbox, envelope.into())
+            .await;
         sent.map_err(|error| not_sent(&error))
     }
 
@@ -149,7 +159,12 @@ impl Shared {
         permits: Vec<OwnedSemaphorePermit>,
     ) {
         // After the end of the tasks nobody says anything.
-        let _ = self.signals.send(Signal { to: Arc::clone(to), call, say, permits });
+        let _ = self.signals.send(Signal {
+            to: Arc::clone(to),
+            call,
+            say,
+            permits,
+        });
     }
 
     /// Refuses a call from the reader task.
@@ -163,7 +178,9 @@ impl Shared {
     pub(super) async fn shutdown(&self, within: Duration) -> bool {
         self.draining.store(true, Ordering::Relaxed);
         self.calls.close();
-        let ended = tokio::time::timeout(within, self.calls.wait()).await.is_ok();
+        let ended = tokio::time::timeout(within, self.calls.wait())
+            .await
+            .is_ok();
         let reason = Refusal::new(RefusalCode::Cancelled, "this host stops");
         let remotes: Vec<_> = self.remotes().drain().map(|(_, remote)| remote).collect();
         for remote in remotes {
@@ -197,5 +214,8 @@ pub(super) fn lost_refusal(host: &str, reason: &str) -> Refusal {
 }
 
 fn not_sent(error: &dyn std::fmt::Display) -> Refusal {
-    Refusal::new(RefusalCode::NotHere, format!("nothing was sent to the host: {error}"))
+    Refusal::new(
+        RefusalCode::NotHere,
+        format!("nothing was sent to the host: {error}"),
+    )
 }

@@ -176,7 +176,10 @@ impl StreamIn {
     pub(super) fn abandon(&self) -> (Vec<OwnedSemaphorePermit>, bool) {
         let mut state = self.state();
         let tell = state.open && !state.ended && state.failed.is_none();
-        state.fail(Refusal::new(RefusalCode::Cancelled, "the stream's reader has gone"));
+        state.fail(Refusal::new(
+            RefusalCode::Cancelled,
+            "the stream's reader has gone",
+        ));
         state.queue.clear();
         (std::mem::take(&mut state.permits), tell)
     }
@@ -208,7 +211,9 @@ impl State {
     fn grow(&mut self, budget: &Budget) {
         let room = u64::from(STREAM_WINDOW_BYTES).saturating_sub(self.window);
         let by = self.window.min(room);
-        let Ok(by_bytes) = u32::try_from(by) else { return };
+        let Ok(by_bytes) = u32::try_from(by) else {
+            return;
+        };
         if by == 0 {
             return;
         }

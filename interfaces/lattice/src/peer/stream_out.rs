@@ -37,7 +37,10 @@ impl StreamOut {
     /// The reader can take more.
     pub(super) fn grant(&self, credit: u32) {
         let mut state = self.state();
-        state.credit = state.credit.saturating_add(u64::from(credit)).min(CREDIT_MAX);
+        state.credit = state
+            .credit
+            .saturating_add(u64::from(credit))
+            .min(CREDIT_MAX);
         drop(state);
         self.changed.notify_one();
     }
@@ -75,12 +78,17 @@ impl StreamOut {
                 self.changed.notified().await;
             }
         };
-        tokio::time::timeout(BODY_IDLE, waited).await.unwrap_or_else(|_| {
-            Err(Refusal::new(
-                RefusalCode::DeadlineExceeded,
-                format!("the reader of a stream took nothing for {} s", BODY_IDLE.as_secs()),
-            ))
-        })
+        tokio::time::timeout(BODY_IDLE, waited)
+            .await
+            .unwrap_or_else(|_| {
+                Err(Refusal::new(
+                    RefusalCode::DeadlineExceeded,
+                    format!(
+                        "the reader of a stream took nothing for {} s",
+                        BODY_IDLE.as_secs()
+                    ),
+                ))
+            })
     }
 
     fn try_take(&self, want: usize) -> Result<Option<usize>, Refusal> {
@@ -133,12 +141,18 @@ mod tests {
         let stream = StreamOut::with_credit(1_000_000);
         stream.close(Refusal::new(RefusalCode::Cancelled, "gone"));
         stream.close(Refusal::new(RefusalCode::Internal, "later"));
-        assert_eq!(stream.take(1).await.unwrap_err().code, RefusalCode::Cancelled);
+        assert_eq!(
+            stream.take(1).await.unwrap_err().code,
+            RefusalCode::Cancelled
+        );
     }
 
     #[tokio::test]
     async fn a_frame_never_carries_more_than_its_payload() {
         let stream = StreamOut::with_credit(u32::MAX);
-        assert_eq!(stream.take(usize::MAX).await.unwrap(), FRAME_PAYLOAD_BYTES_MAX);
+        assert_eq!(
+            stream.take(usize::MAX).await.unwrap(),
+            FRAME_PAYLOAD_BYTES_MAX
+        );
     }
 }

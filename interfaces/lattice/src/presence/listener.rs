@@ -126,7 +126,9 @@ impl Listener {
     }
 
     fn pull(&mut self, host: &str, now: Instant) {
-        let Some(pull) = self.table.pull(host, now) else { return };
+        let Some(pull) = self.table.pull(host, now) else {
+            return;
+        };
         let most = PULL_JITTER_PER_HOST * u32::try_from(self.routes.len() + 1).unwrap_or(u32::MAX);
         let jitter = rand::rng().random_range(Duration::ZERO..=most);
         let (client, pulling) = (self.client.clone(), Arc::clone(&self.pulling));
@@ -136,7 +138,10 @@ impl Listener {
             let _permit = pulling.acquire_owned().await;
             let asked = client.request(subject, Bytes::new());
             let answer = tokio::time::timeout(PULL_TIMEOUT, asked).await;
-            let roster = answer.ok().and_then(Result::ok).map(|message| message.payload);
+            let roster = answer
+                .ok()
+                .and_then(Result::ok)
+                .map(|message| message.payload);
             (pull, roster)
         });
     }
@@ -185,7 +190,11 @@ impl Listener {
         let wanted = roster.host.as_str() == pull.host
             && roster.incarnation == pull.incarnation
             && roster.version >= pull.version;
-        if wanted { Ok(roster) } else { Err("it is not the one that was announced".to_owned()) }
+        if wanted {
+            Ok(roster)
+        } else {
+            Err("it is not the one that was announced".to_owned())
+        }
     }
 
     fn certificate(&self, roster: &Roster) -> Result<HostCertificate, String> {
@@ -231,4 +240,3 @@ impl Listener {
         self.warned.1 <= WARNINGS_PER_MINUTE_MAX
     }
 }
-

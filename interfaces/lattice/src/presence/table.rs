@@ -84,7 +84,10 @@ impl Table {
     /// Whether a beat says anything new: asked before its signature is checked.
     pub(super) fn is_news(&self, beat: &Beat) -> bool {
         let host = beat.host.as_str();
-        let known = self.heard.get(host).map(|heard| (heard.incarnation, heard.number));
+        let known = self
+            .heard
+            .get(host)
+            .map(|heard| (heard.incarnation, heard.number));
         let known = known.or_else(|| self.graves.get(host).copied());
         known.is_none_or(|known| (beat.incarnation, beat.number) > known)
     }
@@ -108,7 +111,10 @@ impl Table {
         if !self.heard.contains_key(host) {
             self.make_room()?;
         }
-        let heard = self.heard.entry(host.to_owned()).or_insert_with(|| Heard::new(beat, now));
+        let heard = self
+            .heard
+            .entry(host.to_owned())
+            .or_insert_with(|| Heard::new(beat, now));
         heard.number = beat.number;
         heard.at = now;
         heard.interval = beat.interval();
@@ -128,7 +134,9 @@ impl Table {
     /// [`Self::retry`].
     pub(super) fn pull(&mut self, host: &str, now: Instant) -> Option<Pull> {
         let heard = self.heard.get_mut(host)?;
-        let wanted = heard.roster_held.is_none_or(|held| held < heard.roster_announced);
+        let wanted = heard
+            .roster_held
+            .is_none_or(|held| held < heard.roster_announced);
         let due = heard.not_before.is_none_or(|not_before| now >= not_before);
         if !wanted || !due || heard.pulling {
             return None;
@@ -143,7 +151,9 @@ impl Table {
 
     /// A roster with a valid certificate has come. `false`: it is no longer wanted.
     pub(super) fn admit(&mut self, pull: &Pull, version: u64, certificate: Validity) -> bool {
-        let Some(heard) = self.pulled(pull) else { return false };
+        let Some(heard) = self.pulled(pull) else {
+            return false;
+        };
         heard.roster_held = Some(version);
         // The host may be ahead of its own beat; that beat will come.
         heard.roster_announced = heard.roster_announced.max(version);
@@ -154,7 +164,9 @@ impl Table {
 
     /// A roster has come that is not believed. Gives back whether to warn, and the loss where the host was admitted.
     pub(super) fn refuse(&mut self, pull: &Pull, now: Instant) -> (bool, Option<Change>) {
-        let Some(heard) = self.pulled(pull) else { return (false, None) };
+        let Some(heard) = self.pulled(pull) else {
+            return (false, None);
+        };
         let first = !heard.refused;
         heard.refused = true;
         heard.not_before = Some(now + REFUSED_PAUSE);
@@ -175,7 +187,10 @@ impl Table {
 
     /// What a host's last beat said.
     pub(super) fn seen(&self, host: &str) -> Seen {
-        self.heard.get(host).map(|heard| heard.seen).unwrap_or_default()
+        self.heard
+            .get(host)
+            .map(|heard| heard.seen)
+            .unwrap_or_default()
     }
 
     /// Looks for those whose beats are missing and whose certificates have ended.
@@ -193,7 +208,10 @@ impl Table {
         let mut gone = Vec::new();
         for (host, heard) in &mut self.heard {
             let silence = now.duration_since(heard.at);
-            if heard.certificate.is_some_and(|valid| valid.check(clock).is_err()) {
+            if heard
+                .certificate
+                .is_some_and(|valid| valid.check(clock).is_err())
+            {
                 gone.push((host.clone(), LostReason::Certificate));
             } else if silence >= missed(heard.interval, BEATS_MISSED_GONE) {
                 gone.push((host.clone(), LostReason::Silent));
@@ -222,7 +240,10 @@ impl Table {
     fn bury(&mut self, host: &str, reason: LostReason) -> Option<Change> {
         let heard = self.heard.remove(host)?;
         self.mark(host, (heard.incarnation, heard.number));
-        heard.roster_held.map(|_| Change::Lost { host: host.to_owned(), reason })
+        heard.roster_held.map(|_| Change::Lost {
+            host: host.to_owned(),
+            reason,
+        })
     }
 
     fn mark(&mut self, host: &str, last: (u64, u64)) {
@@ -237,7 +258,10 @@ impl Table {
     }
 
     fn make_room(&mut self) -> Result<(), Rejection> {
-        let candidates = self.heard.values().filter(|heard| heard.roster_held.is_none());
+        let candidates = self
+            .heard
+            .values()
+            .filter(|heard| heard.roster_held.is_none());
         let candidates = candidates.count();
         if self.heard.len() - candidates >= HOSTS_MAX {
             return Err(Rejection::TooManyHosts);

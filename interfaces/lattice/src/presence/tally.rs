@@ -22,7 +22,10 @@ pub(crate) struct Tally<R> {
 impl<R: Reason> Default for Tally<R> {
     fn default() -> Self {
         let counts = R::NAMES.iter().map(|_| AtomicU64::new(0)).collect();
-        Self { counts, reasons: PhantomData }
+        Self {
+            counts,
+            reasons: PhantomData,
+        }
     }
 }
 
@@ -34,7 +37,10 @@ impl<R: Reason> Tally<R> {
     }
 
     pub(crate) fn counts(&self) -> Vec<(&'static str, u64)> {
-        let values = self.counts.iter().map(|count| count.load(Ordering::Relaxed));
+        let values = self
+            .counts
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed));
         R::NAMES.iter().copied().zip(values).collect()
     }
 }

@@ -116,7 +116,15 @@ mod tests {
 
     #[test]
     fn moving_by_exactly_the_window_forgets_nothing_that_it_must_remember() {
-        for step in [1, 63, 64, 65, REPLAY_WINDOW - 1, REPLAY_WINDOW, REPLAY_WINDOW + 1] {
+        for step in [
+            1,
+            63,
+            64,
+            65,
+            REPLAY_WINDOW - 1,
+            REPLAY_WINDOW,
+            REPLAY_WINDOW + 1,
+        ] {
             let mut window = ReplayWindow::default();
             assert!(window.take(10));
             assert!(window.take(10 + step));

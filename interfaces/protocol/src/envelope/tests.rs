@@ -30,7 +30,10 @@ fn an_opened_envelope_says_what_was_sealed() {
     let opened = open(&Bytes::from(sealed(&key))).unwrap();
     assert_eq!(&opened.sender, key.public());
     assert_eq!(opened.recipient, "NR");
-    assert_eq!((opened.sender_incarnation, opened.recipient_incarnation), (1, 2));
+    assert_eq!(
+        (opened.sender_incarnation, opened.recipient_incarnation),
+        (1, 2)
+    );
     assert_eq!((opened.sequence, opened.sent_ms), (3, 4));
     assert_eq!(&opened.frame[..], b"\x0a\x91\x05");
 }
@@ -114,7 +117,10 @@ fn the_largest_frame_fits_and_one_byte_more_does_not() {
     };
     let envelope = seal(&key, &address, &vec![0; FRAME_BYTES_MAX]).unwrap();
     assert!(envelope.len() <= ENVELOPE_BYTES_MAX);
-    assert_eq!(open(&Bytes::from(envelope)).unwrap().frame.len(), FRAME_BYTES_MAX);
+    assert_eq!(
+        open(&Bytes::from(envelope)).unwrap().frame.len(),
+        FRAME_BYTES_MAX
+    );
     assert!(seal(&key, &address, &vec![0; FRAME_BYTES_MAX + 1]).is_err());
     assert!(matches!(
         open(&Bytes::from(vec![1; ENVELOPE_BYTES_MAX + 1])),

@@ -19,21 +19,35 @@ fn head() -> Box<InvocationHead> {
         depth: 1,
         type_hash: 7,
         idempotent: true,
-        lease: Lease { host: Arc::from("N"), instance: 3 },
-        chain: vec![Hop { id: EntityId::new("c").unwrap(), host: Arc::from("M") }],
+        lease: Lease {
+            host: Arc::from("N"),
+            instance: 3,
+        },
+        chain: vec![Hop {
+            id: EntityId::new("c").unwrap(),
+            host: Arc::from("M"),
+        }],
         traceparent: None,
         state_sequence: 9,
     })
 }
 
 fn field(name: &str, value: &'static [u8]) -> Field {
-    Field { name: name.to_owned(), value: Bytes::from_static(value) }
+    Field {
+        name: name.to_owned(),
+        value: Bytes::from_static(value),
+    }
 }
 
 fn every_kind() -> Vec<Frame> {
     let refusal = Refusal::new(RefusalCode::NoLink, "m");
     vec![
-        Frame::Invoke { call: 1, head: head(), payload: Bytes::from_static(b"\x91\x01"), rest: 0 },
+        Frame::Invoke {
+            call: 1,
+            head: head(),
+            payload: Bytes::from_static(b"\x91\x01"),
+            rest: 0,
+        },
         Frame::HttpRequest {
             call: 2,
             head: head(),
@@ -42,9 +56,21 @@ fn every_kind() -> Vec<Frame> {
             fields: vec![field("a", b"\xff"), field("a", b"")],
             has_body: true,
         },
-        Frame::Reply { call: 3, result: Bytes::from_static(b"\xc0"), rest: 5 },
-        Frame::Refuse { call: 4, refusal: refusal.clone() },
-        Frame::HttpResponse { call: 5, status: 302, fields: vec![], has_body: false },
+        Frame::Reply {
+            call: 3,
+            result: Bytes::from_static(b"\xc0"),
+            rest: 5,
+        },
+        Frame::Refuse {
+            call: 4,
+            refusal: refusal.clone(),
+        },
+        Frame::HttpResponse {
+            call: 5,
+            status: 302,
+            fields: vec![],
+            has_body: false,
+        },
         Frame::Data {
             call: 6,
             stream: Stream::ToCaller,
@@ -53,11 +79,27 @@ fn every_kind() -> Vec<Frame> {
             last: true,
             trailers: Some(vec![field("t", b"v")]),
         },
-        Frame::Credit { call: 7, stream: Stream::ToCallee, bytes: 65536 },
-        Frame::Abort { call: 8, stream: Stream::ToCallee, refusal },
-        Frame::Stop { call: 9, stream: Stream::ToCaller },
+        Frame::Credit {
+            call: 7,
+            stream: Stream::ToCallee,
+            bytes: 65536,
+        },
+        Frame::Abort {
+            call: 8,
+            stream: Stream::ToCallee,
+            refusal,
+        },
+        Frame::Stop {
+            call: 9,
+            stream: Stream::ToCaller,
+        },
         Frame::Cancel { call: 300 },
-        Frame::Release { lease: Lease { host: Arc::from("N"), instance: 1 } },
+        Frame::Release {
+            lease: Lease {
+                host: Arc::from("N"),
+                instance: 1,
+            },
+        },
     ]
 }
 
@@ -67,7 +109,8 @@ fn round_trip(frame: &Frame) -> Result<Frame, FrameError> {
 
 #[test]
 fn every_kind_of_frame_has_these_bytes() {
-    const HEAD: &[u8] = b"\x9d\xc4\x10\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x02\xa1a\xa1b\x92\xa5x:y/z\xa1f\xa7default\
+    const HEAD: &[u8] =
+        b"\x9d\xc4\x10\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x02\xa1a\xa1b\x92\xa5x:y/z\xa1f\xa7default\
         \xcd\x03\xe8\x01\x07\xc3\x92\xa1N\x03\x91\x92\xa1c\xa1M\xc0\x09";
     let expected: Vec<Vec<u8>> = vec![
         [b"\x01\x94\x01", HEAD, b"\xc4\x02\x91\x01\x00"].concat(),
@@ -89,7 +132,10 @@ fn every_kind_of_frame_has_these_bytes() {
     ];
     for (frame, bytes) in every_kind().iter().zip(&expected) {
         assert_eq!(&frame.encode().unwrap(), bytes, "{}", frame.kind());
-        assert_eq!(&Frame::decode(&Bytes::copy_from_slice(bytes)).unwrap(), frame);
+        assert_eq!(
+            &Frame::decode(&Bytes::copy_from_slice(bytes)).unwrap(),
+            frame
+        );
     }
     assert_eq!(expected.len(), every_kind().len());
 }
@@ -210,7 +256,10 @@ fn a_response_head_beyond_its_limit_is_refused() {
     let response = |bytes: usize| Frame::HttpResponse {
         call: 1,
         status: 200,
-        fields: vec![Field { name: "n".to_owned(), value: Bytes::from(vec![b'v'; bytes]) }],
+        fields: vec![Field {
+            name: "n".to_owned(),
+            value: Bytes::from(vec![b'v'; bytes]),
+        }],
         has_body: false,
     };
     assert!(round_trip(&response(HEAD_BYTES_MAX - 64)).is_ok());
@@ -221,7 +270,12 @@ fn a_response_head_beyond_its_limit_is_refused() {
 fn the_rules_of_the_invocation_are_checked_on_both_sides() {
     let mut deep = head();
     deep.depth = crate::limits::DEPTH_MAX + 1;
-    let frame = Frame::Invoke { call: 1, head: deep, payload: Bytes::new(), rest: 0 };
+    let frame = Frame::Invoke {
+        call: 1,
+        head: deep,
+        payload: Bytes::new(),
+        rest: 0,
+    };
     assert!(frame.encode().is_err());
     let bytes = wire::encode(&frame).unwrap();
     let error = Frame::decode(&Bytes::from(bytes)).unwrap_err();

@@ -78,25 +78,55 @@ impl<'de> Deserialize<'de> for Stream {
 
 pub(super) fn encode(frame: &Frame) -> Result<Vec<u8>, FrameError> {
     match frame {
-        Frame::Invoke { call, head, payload, rest } => {
-            array(INVOKE, payload.len(), &(call, head, Bin(payload), rest))
-        }
-        Frame::HttpRequest { call, head, method, uri, fields, has_body } => {
-            array(HTTP_REQUEST, 0, &(call, head, method, uri, fields, has_body))
-        }
+        Frame::Invoke {
+            call,
+            head,
+            payload,
+            rest,
+        } => array(INVOKE, payload.len(), &(call, head, Bin(payload), rest)),
+        Frame::HttpRequest {
+            call,
+            head,
+            method,
+            uri,
+            fields,
+            has_body,
+        } => array(
+            HTTP_REQUEST,
+            0,
+            &(call, head, method, uri, fields, has_body),
+        ),
         Frame::Reply { call, result, rest } => {
             array(REPLY, result.len(), &(call, Bin(result), rest))
         }
         Frame::Refuse { call, refusal } => array(REFUSE, 0, &(call, refusal)),
-        Frame::HttpResponse { call, status, fields, has_body } => {
-            array(HTTP_RESPONSE, 0, &(call, status, fields, has_body))
-        }
-        Frame::Data { call, stream, sequence, bytes, last, trailers } => {
+        Frame::HttpResponse {
+            call,
+            status,
+            fields,
+            has_body,
+        } => array(HTTP_RESPONSE, 0, &(call, status, fields, has_body)),
+        Frame::Data {
+            call,
+            stream,
+            sequence,
+            bytes,
+            last,
+            trailers,
+        } => {
             let body = (call, stream, sequence, Bin(bytes), last, trailers);
             array(DATA, bytes.len(), &body)
         }
-        Frame::Credit { call, stream, bytes } => array(CREDIT, 0, &(call, stream, bytes)),
-        Frame::Abort { call, stream, refusal } => array(ABORT, 0, &(call, stream, refusal)),
+        Frame::Credit {
+            call,
+            stream,
+            bytes,
+        } => array(CREDIT, 0, &(call, stream, bytes)),
+        Frame::Abort {
+            call,
+            stream,
+            refusal,
+        } => array(ABORT, 0, &(call, stream, refusal)),
         Frame::Stop { call, stream } => array(STOP, 0, &(call, stream)),
         Frame::Cancel { call } => array(CANCEL, 0, &(call,)),
         Frame::Release { lease } => array(RELEASE, 0, &(lease,)),
@@ -128,16 +158,32 @@ pub(super) fn decode(frame: &Bytes) -> Result<Frame, FrameError> {
     Ok(match kind {
         INVOKE => {
             let (call, head, payload, rest) = from_array(body)?;
-            Frame::Invoke { call, head, payload: own(payload), rest }
+            Frame::Invoke {
+                call,
+                head,
+                payload: own(payload),
+                rest,
+            }
         }
         HTTP_REQUEST => {
             let (call, head, method, uri, fields, has_body) = from_array(body)?;
             let fields = own_fields(fields);
-            Frame::HttpRequest { call, head, method, uri, fields, has_body }
+            Frame::HttpRequest {
+                call,
+                head,
+                method,
+                uri,
+                fields,
+                has_body,
+            }
         }
         REPLY => {
             let (call, result, rest) = from_array(body)?;
-            Frame::Reply { call, result: own(result), rest }
+            Frame::Reply {
+                call,
+                result: own(result),
+                rest,
+            }
         }
         REFUSE => {
             let (call, refusal) = from_array_owned(body)?;
@@ -145,21 +191,41 @@ pub(super) fn decode(frame: &Bytes) -> Result<Frame, FrameError> {
         }
         HTTP_RESPONSE => {
             let (call, status, fields, has_body) = from_array(body)?;
-            Frame::HttpResponse { call, status, fields: own_fields(fields), has_body }
+            Frame::HttpResponse {
+                call,
+                status,
+                fields: own_fields(fields),
+                has_body,
+            }
         }
         DATA => {
             let (call, stream, sequence, bytes, last, trailers) = from_array(body)?;
             let trailers: Option<FieldsIn<'_>> = trailers;
             let trailers = trailers.map(own_fields);
-            Frame::Data { call, stream, sequence, bytes: own(bytes), last, trailers }
+            Frame::Data {
+                call,
+                stream,
+                sequence,
+                bytes: own(bytes),
+                last,
+                trailers,
+            }
         }
         CREDIT => {
             let (call, stream, bytes) = from_array_owned(body)?;
-            Frame::Credit { call, stream, bytes }
+            Frame::Credit {
+                call,
+                stream,
+                bytes,
+            }
         }
         ABORT => {
             let (call, stream, refusal) = from_array_owned(body)?;
-            Frame::Abort { call, stream, refusal }
+            Frame::Abort {
+                call,
+                stream,
+                refusal,
+            }
         }
         STOP => {
             let (call, stream) = from_array_owned(body)?;
@@ -183,7 +249,9 @@ pub(super) fn refusable_call(bytes: &[u8]) -> Option<CallNumber> {
     if matches!(kind, REPLY | REFUSE | HTTP_RESPONSE | RELEASE) {
         return None;
     }
-    rmp::decode::read_array_len(&mut body).ok().filter(|n| *n > 0)?;
+    rmp::decode::read_array_len(&mut body)
+        .ok()
+        .filter(|n| *n > 0)?;
     rmp::decode::read_int(&mut body).ok()
 }
 

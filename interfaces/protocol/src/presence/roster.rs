@@ -71,7 +71,14 @@ impl Roster {
     /// [`PresenceError::Signature`] where `key` is not the host's.
     pub fn seal(&self, key: &SigningKey) -> Result<Vec<u8>, PresenceError> {
         self.check()?;
-        seal(key, &self.host, ROSTER_CONTEXT, self, "a roster", ROSTER_BYTES_MAX)
+        seal(
+            key,
+            &self.host,
+            ROSTER_CONTEXT,
+            self,
+            "a roster",
+            ROSTER_BYTES_MAX,
+        )
     }
 
     /// Reads a roster and checks that its host has signed it. Its certificate is for the reader to check.
@@ -97,7 +104,11 @@ impl Roster {
     /// [`PresenceError::TooMany`].
     pub fn check(&self) -> Result<(), PresenceError> {
         at_most("a count of actors", self.actors.len(), ROSTER_ENTRIES_MAX)?;
-        at_most("a count of providers", self.providers.len(), ROSTER_ENTRIES_MAX)?;
+        at_most(
+            "a count of providers",
+            self.providers.len(),
+            ROSTER_ENTRIES_MAX,
+        )?;
         at_most("a count of labels", self.labels.len(), LABELS_MAX)?;
         let labels = self.labels.iter().flat_map(|(key, value)| [key, value]);
         let names = self.providers.iter().map(|provider| &provider.name);

@@ -1,15 +1,16 @@
 //! The line that each request leaves.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use tokio::sync::Notify;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::actors::{linked, ok};
 use crate::wire::{Wire, get, soon};
 
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl io::Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -32,6 +33,23 @@ impl<'a> MakeWriter<'a> for Lines {
 }
 
 impl Lines {
+    /// The access log of all tests.
+    ///
+    /// One for the process, there before the first request: a log that only one thread wants can be missed by callsites
+    /// that other threads meet at that moment.
+    pub(crate) fn of_all_tests() -> &'static Self {
+        static LINES: OnceLock<Lines> = OnceLock::new();
+        LINES.get_or_init(|| {
+            let lines = Self::default();
+            tracing_subscriber::fmt()
+                .with_ansi(false)
+                .with_writer(lines.clone())
+                .with_env_filter("access=info")
+                .init();
+            lines
+        })
+    }
+
     /// Waits for a line of the access log that has all these parts.
     async fn expect(&self, parts: &[&str]) -> String {
         soon(async {
@@ -52,27 +70,27 @@ impl Lines {
 
 #[tokio::test]
 async fn a_request_leaves_one_line_without_its_query() {
-    let lines = Lines::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_ansi(false)
-        .with_writer(lines.clone())
-        .with_env_filter("access=info")
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
-    let (_server, address) = linked(&[], &[], |_, request| async move {
-        match request.uri().path() {
-            "/never" => std::future::pending().await,
-            _ => ok("four"),
+    let lines = Lines::of_all_tests();
+    let started = Arc::new(Notify::new());
+    let begun = started.clone();
+    let (_server, address) = linked(&[], &[], move |_, request| {
+        let begun = begun.clone();
+        async move {
+            if request.uri().path() == "/logged" {
+                return ok("four");
+            }
+            begun.notify_one();
+            std::future::pending().await
         }
     })
     .await;
     let mut wire = Wire::open(address).await;
-    assert_eq!(wire.ask(get("/a?token=secret")).await.status, 200);
+    assert_eq!(wire.ask(get("/logged?token=secret")).await.status, 200);
     let line = lines
         .expect(&[
             "access",
             "GET",
-            "/a",
+            "/logged",
             "status=200",
             "bytes=4",
             "actor_id=\"actor\"",
@@ -80,10 +98,10 @@ async fn a_request_leaves_one_line_without_its_query() {
         ])
         .await;
     assert!(!line.contains("secret"), "{line}");
-    wire.send(get("/never")).await;
-    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    wire.send(get("/logged-never")).await;
+    soon(started.notified()).await;
     drop(wire);
     lines
-        .expect(&["/never", "status=499", "complete=false"])
+        .expect(&["/logged-never", "status=499", "complete=false"])
         .await;
 }

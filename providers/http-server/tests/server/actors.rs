@@ -45,6 +45,7 @@ where
     F: Fn(OutboundCall, HttpRequest) -> R + Send + Sync + 'static,
     R: Future<Output = Answer> + Send + 'static,
 {
+    crate::access_log::Lines::of_all_tests();
     let mut values = pairs(config);
     values
         .entry("default_address".to_owned())

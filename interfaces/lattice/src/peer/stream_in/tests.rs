@@ -18,7 +18,11 @@ fn body(budget: &Budget) -> StreamIn {
 }
 
 fn piece(bytes: usize, last: bool) -> Piece {
-    Piece { bytes: Bytes::from(vec![7; bytes]), last, trailers: None }
+    Piece {
+        bytes: Bytes::from(vec![7; bytes]),
+        last,
+        trailers: None,
+    }
 }
 
 fn next(stream: &StreamIn, budget: &Budget) -> (Option<Option<Result<Piece, Refusal>>>, bool) {
@@ -63,7 +67,10 @@ fn the_whole_window_is_taken_and_one_byte_more_is_refused() {
     stream.push(0, piece(window - 256, false)).unwrap();
     assert_eq!(stream.push(1, piece(0, true)), Err(Broken::Credit));
     let stream = body(&budget);
-    assert_eq!(stream.push(0, piece(window - 255, false)), Err(Broken::Credit));
+    assert_eq!(
+        stream.push(0, piece(window - 255, false)),
+        Err(Broken::Credit)
+    );
 }
 
 #[test]

@@ -17,6 +17,7 @@ use trellis_protocol::{InvocationHead, Lease, Refusal, RefusalCode};
 use super::fixture::{Host, Lattice, certificate, count, soon};
 use crate::connection::fixture::eventually;
 use crate::presence::Presence;
+use crate::routes::{LostHost, LostReason};
 
 /// A certified host whose messages a test makes by hand, and one that it attacks.
 struct Attack {
@@ -37,7 +38,14 @@ impl Attack {
         let presence = lattice.presence(&key, 5, certificate).await;
         victim.meets_run(key.public().as_str(), 5).await;
         let client = lattice.client().await;
-        Self { lattice, victim, key, client, _presence: presence, sequence: 0 }
+        Self {
+            lattice,
+            victim,
+            key,
+            client,
+            _presence: presence,
+            sequence: 0,
+        }
     }
 
     fn head(&self) -> InvocationHead {
@@ -49,7 +57,12 @@ impl Attack {
 
     fn invoke(&self) -> Frame {
         let head = Box::new(self.head());
-        Frame::Invoke { call: 1, head, payload: Bytes::from_static(b"x"), rest: 0 }
+        Frame::Invoke {
+            call: 1,
+            head,
+            payload: Bytes::from_static(b"x"),
+            rest: 0,
+        }
     }
 
     fn address(&mut self) -> Address<'_> {
@@ -109,7 +122,11 @@ async fn the_honest_message_that_the_attacks_vary_is_served() {
     let mut answers = attack.answers().await;
     let sealed = attack.seal(&attack.invoke());
     attack.publish(sealed).await;
-    let reply = Frame::Reply { call: 1, result: Bytes::from_static(b"x"), rest: 0 };
+    let reply = Frame::Reply {
+        call: 1,
+        result: Bytes::from_static(b"x"),
+        rest: 0,
+    };
     assert_eq!(answers.next().await.unwrap(), reply);
 }
 
@@ -136,6 +153,16 @@ async fn a_replayed_message_runs_once() {
         attack.publish(sealed.clone()).await;
     }
     attack.expect("replayed", 4).await;
+    // Nor again after the sender was lost and heard again.
+    let host = Arc::from(attack.key.public().as_str());
+    let lost = LostHost {
+        host,
+        incarnation: 5,
+        reason: LostReason::Silent,
+    };
+    attack.victim.peers.shared.lost(&lost);
+    attack.publish(sealed).await;
+    attack.expect("replayed", 5).await;
     assert_eq!(attack.victim.handler.begun.load(Ordering::SeqCst), 1);
 }
 
@@ -198,7 +225,9 @@ async fn a_stranger_is_not_heard_whatever_it_signs() {
 
     let frame = attack.invoke().encode().unwrap();
     let sealed = seal(&stranger, &attack.address(), &frame).unwrap();
-    attack.publish_as(stranger.public().as_str(), sealed.clone()).await;
+    attack
+        .publish_as(stranger.public().as_str(), sealed.clone())
+        .await;
     attack.expect("stranger", 1).await;
     // Under the subject of a host that is known.
     attack.publish(sealed).await;
@@ -214,7 +243,14 @@ async fn a_certificate_of_another_host_or_lattice_opens_nothing() {
     let _presence = attack.lattice.presence(&thief, 1, Some(stolen)).await;
     let refused = || count(&attack.victim.presence.rejected(), "certificate") == 1;
     eventually("the stolen certificate is refused", refused).await;
-    assert!(attack.victim.presence.routes().host(thief.public().as_str()).is_none());
+    assert!(
+        attack
+            .victim
+            .presence
+            .routes()
+            .host(thief.public().as_str())
+            .is_none()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -223,20 +259,39 @@ async fn a_host_speaks_only_for_what_its_certificate_allows() {
     let mut answers = attack.answers().await;
     let mut head = attack.head();
     head.source = "b".parse().unwrap();
-    let frame = Frame::Invoke { call: 1, head: Box::new(head), payload: Bytes::new(), rest: 0 };
+    let frame = Frame::Invoke {
+        call: 1,
+        head: Box::new(head),
+        payload: Bytes::new(),
+        rest: 0,
+    };
     let sealed = attack.seal(&frame);
     attack.publish(sealed).await;
-    assert_eq!(attack.refusal(&mut answers).await.code, RefusalCode::Unauthenticated);
+    assert_eq!(
+        attack.refusal(&mut answers).await.code,
+        RefusalCode::Unauthenticated
+    );
 
     // Nor can it use handles that were given to another host.
     let mut head = attack.head();
     head.lease.host = Arc::from(attack.victim.id());
-    let frame = Frame::Invoke { call: 2, head: Box::new(head), payload: Bytes::new(), rest: 0 };
+    let frame = Frame::Invoke {
+        call: 2,
+        head: Box::new(head),
+        payload: Bytes::new(),
+        rest: 0,
+    };
     let sealed = attack.seal(&frame);
     attack.publish(sealed).await;
-    assert_eq!(attack.refusal(&mut answers).await.code, RefusalCode::Unauthenticated);
+    assert_eq!(
+        attack.refusal(&mut answers).await.code,
+        RefusalCode::Unauthenticated
+    );
 
-    let lease = Lease { host: Arc::from(attack.victim.id()), instance: 1 };
+    let lease = Lease {
+        host: Arc::from(attack.victim.id()),
+        instance: 1,
+    };
     let sealed = attack.seal(&Frame::Release { lease });
     attack.publish(sealed).await;
     attack.expect("source-not-allowed", 3).await;
@@ -259,7 +314,10 @@ async fn a_message_held_back_beyond_its_deadline_is_too_late() {
     address.sent_ms = 100_000 - 6000;
     let held_back = seal(&key, &address, &frame).unwrap();
     attack.publish(held_back).await;
-    assert_eq!(attack.refusal(&mut answers).await.code, RefusalCode::DeadlineExceeded);
+    assert_eq!(
+        attack.refusal(&mut answers).await.code,
+        RefusalCode::DeadlineExceeded
+    );
     attack.expect("too-late", 1).await;
     attack.nothing_ran();
 }
@@ -307,13 +365,32 @@ async fn lost_data_and_data_beyond_the_credit_break_their_call_and_no_other() {
             let sealed = attack.seal(&frame);
             attack.publish(sealed).await;
         }
-        assert_eq!(attack.refusal(&mut answers).await.code, RefusalCode::OutcomeUnknown);
+        assert_eq!(
+            attack.refusal(&mut answers).await.code,
+            RefusalCode::OutcomeUnknown
+        );
         attack.expect("broken-stream", call).await;
     }
-    let Frame::Invoke { head, payload, rest, .. } = attack.invoke() else { unreachable!() };
-    let sealed = attack.seal(&Frame::Invoke { call: 3, head, payload, rest });
+    let Frame::Invoke {
+        head,
+        payload,
+        rest,
+        ..
+    } = attack.invoke()
+    else {
+        unreachable!()
+    };
+    let sealed = attack.seal(&Frame::Invoke {
+        call: 3,
+        head,
+        payload,
+        rest,
+    });
     attack.publish(sealed).await;
-    assert!(matches!(answers.next().await.unwrap(), Frame::Reply { call: 3, .. }));
+    assert!(matches!(
+        answers.next().await.unwrap(),
+        Frame::Reply { call: 3, .. }
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -328,15 +405,22 @@ async fn a_forged_no_responders_ends_no_call_that_may_not_be_repeated_as_retryab
     forger.flush().await.unwrap();
     let cancel = CancellationToken::new();
     let to = attack.key.public().as_str();
-    let call = caller.peers.invoke(to, caller.head("b", "echo"), Bytes::new(), soon(), &cancel);
+    let call = caller
+        .peers
+        .invoke(to, caller.head("b", "echo"), Bytes::new(), soon(), &cancel);
     let forged = async {
         let reply = sniffed.next().await.unwrap().reply.unwrap();
         let mut headers = async_nats::HeaderMap::new();
         headers.insert("Status", "503");
-        forger.publish_with_headers(reply, headers, Bytes::new()).await.unwrap();
+        forger
+            .publish_with_headers(reply, headers, Bytes::new())
+            .await
+            .unwrap();
     };
     // Whether the client takes the forgery for the server's word or ignores it, the call is never called retryable.
-    let called = tokio::time::timeout(Duration::from_secs(2), async { tokio::join!(call, forged).0 });
+    let called = tokio::time::timeout(Duration::from_secs(2), async {
+        tokio::join!(call, forged).0
+    });
     if let Ok(called) = called.await {
         assert_eq!(called.unwrap_err().code, RefusalCode::OutcomeUnknown);
     }

@@ -16,7 +16,10 @@ use crate::connection::fixture::eventually;
 use crate::peer::PeerLimits;
 
 fn bytes(length: usize) -> Bytes {
-    (0..length).map(|index| (index % 251) as u8).collect::<Vec<_>>().into()
+    (0..length)
+        .map(|index| (index % 251) as u8)
+        .collect::<Vec<_>>()
+        .into()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -35,7 +38,10 @@ async fn values_of_every_length_up_to_the_limit_come_back_whole() {
         let back = one.call(&other, "echo", sent.clone()).await.unwrap();
         assert!(back == sent, "{length} bytes");
     }
-    let refusal = one.call(&other, "echo", bytes(VALUE_BYTES_MAX + 1)).await.unwrap_err();
+    let refusal = one
+        .call(&other, "echo", bytes(VALUE_BYTES_MAX + 1))
+        .await
+        .unwrap_err();
     assert_eq!(refusal.code, RefusalCode::TooLarge);
     let length = (VALUE_BYTES_MAX + 1).to_string();
     let refusal = one.call(&other, "produce", length).await.unwrap_err();
@@ -61,10 +67,18 @@ async fn calls_cross_in_both_directions_under_the_same_numbers() {
         let head = other.head("b", "echo");
         let cancel = CancellationToken::new();
         let sent = bytes(index * 1000);
-        other.peers.invoke(one.id(), head, sent, soon(), &cancel).await.unwrap().len()
+        other
+            .peers
+            .invoke(one.id(), head, sent, soon(), &cancel)
+            .await
+            .unwrap()
+            .len()
     };
     let there = async |index: usize| {
-        one.call(&other, "echo", bytes(index * 1000)).await.unwrap().len()
+        one.call(&other, "echo", bytes(index * 1000))
+            .await
+            .unwrap()
+            .len()
     };
     let (there, back) = tokio::join!(
         futures::future::join_all((0..100).map(there)),
@@ -80,7 +94,10 @@ async fn a_refusal_travels_as_it_is() {
     let lattice = Lattice::start();
     let (one, other) = lattice.pair().await;
     let refusal = one.call(&other, "refuse", "").await.unwrap_err();
-    assert_eq!((refusal.code, &*refusal.message), (RefusalCode::NoLink, "no"));
+    assert_eq!(
+        (refusal.code, &*refusal.message),
+        (RefusalCode::NoLink, "no")
+    );
     assert_eq!(refusal.remedy.as_deref(), Some("a link"));
 }
 
@@ -100,8 +117,13 @@ async fn a_call_ends_at_its_deadline_and_its_work_is_cancelled() {
     let deadline = Instant::now() + Duration::from_millis(200);
     let cancel = CancellationToken::new();
     let head = one.head("a", "hang");
-    let called = one.peers.invoke(other.id(), head, Bytes::new(), deadline, &cancel);
-    assert_eq!(called.await.unwrap_err().code, RefusalCode::DeadlineExceeded);
+    let called = one
+        .peers
+        .invoke(other.id(), head, Bytes::new(), deadline, &cancel);
+    assert_eq!(
+        called.await.unwrap_err().code,
+        RefusalCode::DeadlineExceeded
+    );
     let stopped = || other.handler.cancelled.load(Ordering::SeqCst) == 1;
     eventually("the work is cancelled", stopped).await;
 }
@@ -112,9 +134,14 @@ async fn a_cancelled_or_forgotten_call_stops_its_work() {
     let (one, other) = lattice.pair().await;
     let cancel = CancellationToken::new();
     let head = one.head("a", "hang");
-    let called = one.peers.invoke(other.id(), head, Bytes::new(), soon(), &cancel);
+    let called = one
+        .peers
+        .invoke(other.id(), head, Bytes::new(), soon(), &cancel);
     let begun = async {
-        eventually("the work begins", || other.handler.begun.load(Ordering::SeqCst) == 1).await;
+        eventually("the work begins", || {
+            other.handler.begun.load(Ordering::SeqCst) == 1
+        })
+        .await;
         cancel.cancel();
     };
     let (called, ()) = tokio::join!(called, begun);
@@ -134,8 +161,13 @@ async fn a_deadline_that_has_passed_sends_nothing() {
     let (one, other) = lattice.pair().await;
     let cancel = CancellationToken::new();
     let head = one.head("a", "echo");
-    let called = one.peers.invoke(other.id(), head, Bytes::new(), Instant::now(), &cancel);
-    assert_eq!(called.await.unwrap_err().code, RefusalCode::DeadlineExceeded);
+    let called = one
+        .peers
+        .invoke(other.id(), head, Bytes::new(), Instant::now(), &cancel);
+    assert_eq!(
+        called.await.unwrap_err().code,
+        RefusalCode::DeadlineExceeded
+    );
     assert_eq!(other.handler.begun.load(Ordering::SeqCst), 0);
 }
 
@@ -147,7 +179,10 @@ async fn an_unknown_host_is_not_here() {
     let cancel = CancellationToken::new();
     let head = one.head("a", "echo");
     let to = unknown.public().as_str();
-    let called = one.peers.invoke(to, head, Bytes::new(), soon(), &cancel).await;
+    let called = one
+        .peers
+        .invoke(to, head, Bytes::new(), soon(), &cancel)
+        .await;
     assert_eq!(called.unwrap_err().code, RefusalCode::NotHere);
 }
 
@@ -156,7 +191,10 @@ async fn the_last_call_is_taken_and_one_more_is_overloaded() {
     let lattice = Lattice::start();
     let one = lattice.host(&["a"]).await;
     let key = Arc::new(SigningKey::generate(KeyKind::Host));
-    let limits = PeerLimits { incoming_calls_per_peer: 2, ..PeerLimits::default() };
+    let limits = PeerLimits {
+        incoming_calls_per_peer: 2,
+        ..PeerLimits::default()
+    };
     let other = lattice.host_with(key, 1, &["b"], limits).await;
     one.meets(&other).await;
     other.meets(&one).await;
@@ -183,7 +221,10 @@ async fn the_last_call_is_taken_and_one_more_is_overloaded() {
 async fn the_end_of_an_instance_reaches_the_peer() {
     let lattice = Lattice::start();
     let (one, other) = lattice.pair().await;
-    let lease = Lease { host: Arc::from(one.id()), instance: 7 };
+    let lease = Lease {
+        host: Arc::from(one.id()),
+        instance: 7,
+    };
     one.peers.release(other.id(), lease.clone()).await;
     let released = || other.handler.released.lock().unwrap().contains(&lease);
     eventually("the lease is released", released).await;

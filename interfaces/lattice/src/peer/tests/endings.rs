@@ -16,7 +16,7 @@ use super::fixture::{Host, Lattice, soon};
 use super::handler::full;
 use crate::connection::fixture::eventually;
 use crate::peer::PeerLimits;
-use crate::routes::LostReason;
+use crate::routes::{LostHost, LostReason};
 
 async fn begun(host: &Host, calls: usize) {
     let all = || host.handler.begun.load(Ordering::SeqCst) == calls;
@@ -36,7 +36,11 @@ fn a_killed_hosts_calls_end_within_three_seconds_with_an_unknown_outcome() {
         let cancel = CancellationToken::new();
         let head = one.head("a", "endless");
         let request = http::Request::get("/").body(full("")).unwrap();
-        let response = one.peers.http(other.id(), head, soon(), &cancel, request).await.unwrap();
+        let response = one
+            .peers
+            .http(other.id(), head, soon(), &cancel, request)
+            .await
+            .unwrap();
         let killed = async {
             begun(&other, 2).await;
             // All its tasks stop where they are; no goodbye leaves.
@@ -64,8 +68,6 @@ async fn a_goodbye_ends_what_is_left_at_once() {
     let id = other.id().to_owned();
     let goodbye = async {
         begun(&other, 1).await;
-        let Host { presence, peers, handler, .. } = lattice.host(&["c"]).await;
-        drop((presence, peers, handler));
         other.presence.set_state(State::Leaving);
         Instant::now()
     };
@@ -88,7 +90,9 @@ async fn a_restarted_host_loses_the_calls_of_its_former_run_and_serves_new_ones(
     let key = Arc::clone(&other.key);
     let restart = async {
         begun(&other, 1).await;
-        lattice.host_with(key, 2, &["b"], PeerLimits::default()).await
+        lattice
+            .host_with(key, 2, &["b"], PeerLimits::default())
+            .await
     };
     let (called, again) = tokio::join!(one.call(&other, "hang", ""), restart);
     assert_eq!(called.unwrap_err().code, RefusalCode::OutcomeUnknown);
@@ -96,6 +100,35 @@ async fn a_restarted_host_loses_the_calls_of_its_former_run_and_serves_new_ones(
     again.meets(&one).await;
     assert_eq!(one.call(&again, "echo", "x").await.unwrap(), "x");
     assert_eq!(again.handler.begun.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_was_lost_and_is_heard_again_goes_on_counting_where_it_was() {
+    let lattice = Lattice::start();
+    let (one, other) = lattice.pair().await;
+    assert_eq!(one.call(&other, "echo", "x").await.unwrap(), "x");
+    // Only one side loses sight of the other; the news of it is all that the peer layer hears.
+    let lost = LostHost {
+        host: Arc::from(other.id()),
+        incarnation: 1,
+        reason: LostReason::Silent,
+    };
+    one.peers.shared.lost(&lost);
+    assert_eq!(one.call(&other, "echo", "y").await.unwrap(), "y");
+    assert_eq!(other.rejected("replayed") + one.rejected("replayed"), 0);
+    // And the callee that loses its caller says so.
+    let lost = LostHost {
+        host: Arc::from(one.id()),
+        incarnation: 1,
+        reason: LostReason::Silent,
+    };
+    let lose = async {
+        begun(&other, 3).await;
+        other.peers.shared.lost(&lost);
+    };
+    let (called, ()) = tokio::join!(one.call(&other, "hang", ""), lose);
+    assert_eq!(called.unwrap_err().code, RefusalCode::OutcomeUnknown);
+    assert_eq!(one.call(&other, "echo", "z").await.unwrap(), "z");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,12 +140,18 @@ async fn where_nobody_listens_a_call_that_may_be_repeated_moves_on_and_no_other_
     // It beats, and has no ear for calls.
     let deaf = lattice.presence(&key, 1, certificate).await;
     one.meets_run(key.public().as_str(), 1).await;
-    for (idempotent, code) in [(true, RefusalCode::NotHere), (false, RefusalCode::OutcomeUnknown)] {
+    for (idempotent, code) in [
+        (true, RefusalCode::NotHere),
+        (false, RefusalCode::OutcomeUnknown),
+    ] {
         let mut head = one.head("a", "echo");
         head.idempotent = idempotent;
         let (begun, cancel) = (Instant::now(), CancellationToken::new());
         let to = key.public().as_str();
-        let called = one.peers.invoke(to, head, Bytes::new(), soon(), &cancel).await;
+        let called = one
+            .peers
+            .invoke(to, head, Bytes::new(), soon(), &cancel)
+            .await;
         assert_eq!(called.unwrap_err().code, code);
         assert!(begun.elapsed() < Duration::from_secs(2));
     }
@@ -125,7 +164,9 @@ async fn a_host_that_stops_refuses_new_calls_and_finishes_old_ones() {
     let (one, other) = lattice.pair().await;
     let cancel = CancellationToken::new();
     let head = one.head("a", "hang");
-    let old = one.peers.invoke(other.id(), head, Bytes::new(), soon(), &cancel);
+    let old = one
+        .peers
+        .invoke(other.id(), head, Bytes::new(), soon(), &cancel);
     let stop = async {
         begun(&other, 1).await;
         let stopping = other.peers.shutdown(Duration::from_secs(10));
@@ -144,7 +185,13 @@ async fn a_host_that_stops_refuses_new_calls_and_finishes_old_ones() {
     let (_, (ended, refused)) = tokio::join!(old, stop);
     assert_eq!(refused.code, RefusalCode::Draining);
     assert!(ended, "the old call ended by itself");
-    let refusal = other.peers.invoke(one.id(), other.head("b", "echo"), Bytes::new(), soon(), &cancel);
+    let refusal = other.peers.invoke(
+        one.id(),
+        other.head("b", "echo"),
+        Bytes::new(),
+        soon(),
+        &cancel,
+    );
     assert!(refusal.await.is_err());
 }
 

@@ -104,9 +104,18 @@ impl Lattice {
             routes: presence.routes(),
             limits,
         };
-        let peers = Peers::start(options, Arc::clone(&handler) as _).await.unwrap();
+        let peers = Peers::start(options, Arc::clone(&handler) as _)
+            .await
+            .unwrap();
         let subjects = self.subjects();
-        Host { key, incarnation, presence, peers, handler, subjects }
+        Host {
+            key,
+            incarnation,
+            presence,
+            peers,
+            handler,
+            subjects,
+        }
     }
 
     /// Two hosts that know each other: the first may speak for `a`, the second for `b`.
@@ -140,7 +149,11 @@ impl Host {
 
     pub(super) async fn meets_run(&self, other: &str, incarnation: u64) {
         let routes = self.presence.routes();
-        let known = || routes.host(other).is_some_and(|peer| peer.incarnation == incarnation);
+        let known = || {
+            routes
+                .host(other)
+                .is_some_and(|peer| peer.incarnation == incarnation)
+        };
         eventually("a host knows another", known).await;
     }
 
@@ -156,7 +169,10 @@ impl Host {
             depth: 0,
             type_hash: 0,
             idempotent: false,
-            lease: Lease { host: Arc::from(self.id()), instance: 1 },
+            lease: Lease {
+                host: Arc::from(self.id()),
+                instance: 1,
+            },
             chain: vec![],
             traceparent: None,
             state_sequence: 0,
@@ -171,7 +187,9 @@ impl Host {
     ) -> Result<Bytes, Refusal> {
         let (deadline, cancel) = (soon(), CancellationToken::new());
         let head = self.head("a", function);
-        self.peers.invoke(to.id(), head, payload.into(), deadline, &cancel).await
+        self.peers
+            .invoke(to.id(), head, payload.into(), deadline, &cancel)
+            .await
     }
 
     pub(super) fn rejected(&self, reason: &str) -> u64 {

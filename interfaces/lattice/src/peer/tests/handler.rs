@@ -71,7 +71,14 @@ impl PeerHandler for Handler {
             .status(207)
             .header("x-method", parts.method.as_str())
             .header("x-uri", parts.uri.to_string())
-            .header("x-given", parts.headers.get("x-given").cloned().unwrap_or_else(|| "".parse().unwrap()));
+            .header(
+                "x-given",
+                parts
+                    .headers
+                    .get("x-given")
+                    .cloned()
+                    .unwrap_or_else(|| "".parse().unwrap()),
+            );
         let body = match &*head.operation.function {
             // Streams back what comes, as it comes.
             "echo" => body,
@@ -110,7 +117,9 @@ impl Handler {
 }
 
 pub(super) fn full(bytes: impl Into<Bytes>) -> PeerBody {
-    http_body_util::Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+    http_body_util::Full::new(bytes.into())
+        .map_err(|never| match never {})
+        .boxed_unsync()
 }
 
 /// A body that produces as fast as it is polled, and counts.

@@ -27,7 +27,9 @@ async fn send(
     request: http::Request<PeerBody>,
 ) -> Result<http::Response<PeerBody>, Refusal> {
     let cancel = CancellationToken::new();
-    from.peers.http(to.id(), from.head("a", function), soon(), &cancel, request).await
+    from.peers
+        .http(to.id(), from.head("a", function), soon(), &cancel, request)
+        .await
 }
 
 fn post(body: PeerBody) -> http::Request<PeerBody> {
@@ -39,12 +41,17 @@ fn post(body: PeerBody) -> http::Request<PeerBody> {
 async fn heads_and_small_bodies_cross_both_ways() {
     let lattice = Lattice::start();
     let (one, other) = lattice.pair().await;
-    let response = send(&one, &other, "echo", post(full("hello"))).await.unwrap();
+    let response = send(&one, &other, "echo", post(full("hello")))
+        .await
+        .unwrap();
     assert_eq!(response.status(), 207);
     assert_eq!(response.headers()["x-method"], "POST");
     assert_eq!(response.headers()["x-uri"], "http://shop.example/links?x=1");
     assert_eq!(response.headers()["x-given"], "yes");
-    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "hello");
+    assert_eq!(
+        response.into_body().collect().await.unwrap().to_bytes(),
+        "hello"
+    );
     let response = send(&one, &other, "empty", post(full(""))).await.unwrap();
     assert!(http_body::Body::is_end_stream(response.body()));
 }
@@ -72,7 +79,10 @@ async fn five_mebibytes_stream_through_both_ways_at_the_pace_of_a_slow_reader() 
     let lattice = Lattice::start();
     let (one, other) = lattice.pair().await;
     let body = one.handler.endless(BYTES).boxed_unsync();
-    let mut response = send(&one, &other, "echo", post(body)).await.unwrap().into_body();
+    let mut response = send(&one, &other, "echo", post(body))
+        .await
+        .unwrap()
+        .into_body();
     let (mut read, mut most) = (0, 0);
     let mut pieces = 0;
     while let Some(frame) = response.frame().await {
@@ -92,7 +102,10 @@ async fn five_mebibytes_stream_through_both_ways_at_the_pace_of_a_slow_reader() 
 async fn a_reader_that_does_not_read_stops_the_sender_and_one_that_goes_ends_it() {
     let lattice = Lattice::start();
     let (one, other) = lattice.pair().await;
-    let mut response = send(&one, &other, "endless", post(full(""))).await.unwrap().into_body();
+    let mut response = send(&one, &other, "endless", post(full("")))
+        .await
+        .unwrap()
+        .into_body();
     response.frame().await.unwrap().unwrap();
     let produced = Arc::clone(&other.handler.produced);
     settled(&produced).await;
@@ -117,7 +130,10 @@ async fn a_handler_that_ignores_a_long_request_stops_its_upload() {
     let (one, other) = lattice.pair().await;
     let body = one.handler.endless(usize::MAX).boxed_unsync();
     let response = send(&one, &other, "ignore", post(body)).await.unwrap();
-    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "ignored");
+    assert_eq!(
+        response.into_body().collect().await.unwrap().to_bytes(),
+        "ignored"
+    );
     let dropped = || one.handler.dropped.load(Ordering::SeqCst) == 1;
     eventually("the upload has let go of its body", dropped).await;
 }
@@ -128,7 +144,10 @@ async fn a_long_upload_is_counted_to_its_last_byte() {
     let (one, other) = lattice.pair().await;
     let body = one.handler.endless(3_000_001).boxed_unsync();
     let response = send(&one, &other, "swallow", post(body)).await.unwrap();
-    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "3000001");
+    assert_eq!(
+        response.into_body().collect().await.unwrap().to_bytes(),
+        "3000001"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -146,7 +165,9 @@ async fn cancelling_after_the_head_ends_the_body_and_the_work() {
     let (one, other) = lattice.pair().await;
     let cancel = CancellationToken::new();
     let head = one.head("a", "endless");
-    let sent = one.peers.http(other.id(), head, soon(), &cancel, post(full("")));
+    let sent = one
+        .peers
+        .http(other.id(), head, soon(), &cancel, post(full("")));
     let mut body = sent.await.unwrap().into_body();
     cancel.cancel();
     let refusal = loop {
@@ -171,6 +192,11 @@ async fn a_thousand_abandoned_bodies_leave_room_for_the_next() {
     }
     let dropped = || other.handler.dropped.load(Ordering::SeqCst) == 2000;
     eventually("every sender has let go of its body", dropped).await;
-    let response = send(&one, &other, "echo", post(full("hello"))).await.unwrap();
-    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "hello");
+    let response = send(&one, &other, "echo", post(full("hello")))
+        .await
+        .unwrap();
+    assert_eq!(
+        response.into_body().collect().await.unwrap().to_bytes(),
+        "hello"
+    );
 }

@@ -53,7 +53,10 @@ fn sweep_until(table: &mut Table, from: Instant, to: Duration) -> Vec<(Duration,
 }
 
 fn lost(host: &PublicKey, reason: LostReason) -> Change {
-    Change::Lost { host: host.to_string(), reason }
+    Change::Lost {
+        host: host.to_string(),
+        reason,
+    }
 }
 
 #[test]
@@ -61,11 +64,16 @@ fn a_silent_host_is_suspect_after_two_beats_and_gone_after_five() {
     let (host, now) = (key(), Instant::now());
     let mut table = admitted(&host, now);
     let changes = sweep_until(&mut table, now, INTERVAL * 6);
-    let suspect = Change::Suspect { host: host.to_string() };
+    let suspect = Change::Suspect {
+        host: host.to_string(),
+    };
     assert_eq!(changes.len(), 2);
     assert_eq!(changes[0], (Duration::from_millis(1300), suspect));
     // Within the three seconds that a lattice of fifty hosts may take.
-    assert_eq!(changes[1], (Duration::from_millis(2800), lost(&host, LostReason::Silent)));
+    assert_eq!(
+        changes[1],
+        (Duration::from_millis(2800), lost(&host, LostReason::Silent))
+    );
 }
 
 #[test]
@@ -74,7 +82,10 @@ fn a_beat_in_time_keeps_a_host() {
     let mut table = admitted(&host, now);
     sweep_until(&mut table, now, Duration::from_millis(1200));
     let later = now + Duration::from_millis(1200);
-    assert_eq!(table.beat(&beat(&host, 1, 2), later).unwrap(), [Change::Alive]);
+    assert_eq!(
+        table.beat(&beat(&host, 1, 2), later).unwrap(),
+        [Change::Alive]
+    );
     assert!(sweep_until(&mut table, later, Duration::from_millis(1200)).is_empty());
 }
 
@@ -82,10 +93,19 @@ fn a_beat_in_time_keeps_a_host() {
 fn an_old_beat_heard_again_is_no_news_not_even_of_a_host_that_is_gone() {
     let (host, now) = (key(), Instant::now());
     let mut table = admitted(&host, now);
-    assert_eq!(table.beat(&beat(&host, 1, 1), now), Err(Rejection::Replayed));
+    assert_eq!(
+        table.beat(&beat(&host, 1, 1), now),
+        Err(Rejection::Replayed)
+    );
     sweep_until(&mut table, now, INTERVAL * 6);
-    assert_eq!(table.beat(&beat(&host, 1, 1), now), Err(Rejection::Replayed));
-    assert_eq!(table.beat(&beat(&host, 0, 9), now), Err(Rejection::Replayed));
+    assert_eq!(
+        table.beat(&beat(&host, 1, 1), now),
+        Err(Rejection::Replayed)
+    );
+    assert_eq!(
+        table.beat(&beat(&host, 0, 9), now),
+        Err(Rejection::Replayed)
+    );
     assert!(table.beat(&beat(&host, 1, 2), now).is_ok());
 }
 
@@ -96,7 +116,10 @@ fn a_restarted_host_loses_its_former_incarnation_and_shows_its_roster_again() {
     let changes = table.beat(&beat(&host, 2, 1), now).unwrap();
     assert_eq!(changes, [lost(&host, LostReason::Restarted)]);
     assert_eq!(table.pull(host.as_str(), now).unwrap().incarnation, 2);
-    assert_eq!(table.beat(&beat(&host, 1, 99), now), Err(Rejection::Replayed));
+    assert_eq!(
+        table.beat(&beat(&host, 1, 99), now),
+        Err(Rejection::Replayed)
+    );
 }
 
 #[test]
@@ -105,8 +128,14 @@ fn a_goodbye_takes_a_host_out_at_once_and_for_good() {
     let mut table = admitted(&host, now);
     let mut goodbye = beat(&host, 1, 2);
     goodbye.state = State::Leaving;
-    assert_eq!(table.beat(&goodbye, now).unwrap(), [lost(&host, LostReason::Left)]);
-    assert_eq!(table.beat(&beat(&host, 1, 2), now), Err(Rejection::Replayed));
+    assert_eq!(
+        table.beat(&goodbye, now).unwrap(),
+        [lost(&host, LostReason::Left)]
+    );
+    assert_eq!(
+        table.beat(&beat(&host, 1, 2), now),
+        Err(Rejection::Replayed)
+    );
 }
 
 #[test]
@@ -157,7 +186,10 @@ fn a_host_goes_when_its_certificate_ends() {
     let before = UnixTime::from_secs(2030);
     assert!(table.sweep(now, before).is_empty());
     let after = UnixTime::from_secs(2031);
-    assert_eq!(table.sweep(now, after), [lost(&host, LostReason::Certificate)]);
+    assert_eq!(
+        table.sweep(now, after),
+        [lost(&host, LostReason::Certificate)]
+    );
 }
 
 #[test]
@@ -166,7 +198,11 @@ fn a_process_that_stood_still_calls_nobody_silent() {
     let mut table = admitted(&host, now);
     let later = now + Duration::from_secs(60);
     assert!(table.sweep(later, CLOCK).is_empty());
-    assert!(table.sweep(later + Duration::from_millis(100), CLOCK).is_empty());
+    assert!(
+        table
+            .sweep(later + Duration::from_millis(100), CLOCK)
+            .is_empty()
+    );
     assert_eq!(sweep_until(&mut table, later, INTERVAL * 6).len(), 2);
 }
 
@@ -207,5 +243,8 @@ fn the_last_host_fits_and_one_more_is_refused() {
         let pull = table.pull(host.as_str(), now).unwrap();
         assert!(table.admit(&pull, 1, validity()));
     }
-    assert_eq!(table.beat(&beat(&key(), 1, 1), now), Err(Rejection::TooManyHosts));
+    assert_eq!(
+        table.beat(&beat(&key(), 1, 1), now),
+        Err(Rejection::TooManyHosts)
+    );
 }
