@@ -30,10 +30,7 @@ pub fn component(actor: &str) -> Vec<u8> {
     let directory = std::env::var_os(ACTORS_DIR_VARIABLE)
         .filter(|value| !value.is_empty())
         .map_or_else(
-            || {
-                Path::new(env!("CARGO_MANIFEST_DIR"))
-                    .join("../target/actors/wasm32-wasip2/release")
-            },
+            || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/actors/wasm32-wasip2/release"),
             PathBuf::from,
         );
     let path = directory.join(format!("{actor}.wasm"));

@@ -272,7 +272,12 @@ pub async fn outcome<T>(
             }
         }
     };
-    in_time(OUTCOME_WITHIN, "the event that tells the outcome", searching).await
+    in_time(
+        OUTCOME_WITHIN,
+        "the event that tells the outcome",
+        searching,
+    )
+    .await
 }
 
 fn refused(error: ClientError) -> Failed {

@@ -214,7 +214,10 @@ impl HostFixture {
     /// Drains it. Says whether everything that had begun was finished in time.
     pub async fn stop(&self, within: Duration) -> bool {
         let host = Arc::clone(self.host());
-        let runtime = self.runtime.as_ref().expect("the host has not been stopped");
+        let runtime = self
+            .runtime
+            .as_ref()
+            .expect("the host has not been stopped");
         runtime
             .spawn(async move { host.stop(within).await })
             .await

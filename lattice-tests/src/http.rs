@@ -70,7 +70,10 @@ impl Connection {
     /// Where nobody listens, or somebody else than an HTTP server.
     pub async fn open(url: &str) -> Result<Self, Failure> {
         let uri: http::Uri = url.parse()?;
-        let authority = uri.authority().ok_or("the url has no authority")?.to_string();
+        let authority = uri
+            .authority()
+            .ok_or("the url has no authority")?
+            .to_string();
         let stream = TcpStream::connect(&authority).await?;
         stream.set_nodelay(true)?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
@@ -151,5 +154,8 @@ pub async fn post(url: &str, body: impl Into<Bytes>) -> Answer {
 /// Sends a request, and goes away after `patience`.
 pub async fn abandon(url: &str, patience: Duration) {
     let answered = tokio::time::timeout(patience, try_send("GET", url, Bytes::new())).await;
-    assert!(answered.is_err(), "{url} answered before anybody could go away");
+    assert!(
+        answered.is_err(),
+        "{url} answered before anybody could go away"
+    );
 }

@@ -14,10 +14,10 @@ use trellis_protocol::{LatticeName, Link};
 use crate::actor::{Signature, reference};
 use crate::deploy::{Failed, Operator, link, scale};
 use crate::host::{HostBuilder, HostId};
+use crate::http;
 use crate::nats::Nats;
 use crate::ports::free_port;
 use crate::wait::eventually;
-use crate::http;
 
 /// Permits that actors of tests get.
 pub const COUNT: u32 = 100;

@@ -20,7 +20,6 @@ pub mod command;
 pub mod connection;
 pub mod environment;
 pub mod exit;
-pub mod fake_host;
 pub mod keys;
 pub mod local_nats;
 pub mod manifest;
@@ -33,7 +32,6 @@ pub mod settings;
 pub mod signing;
 pub mod state_dir;
 
-use fake_host as trellis_host;
 use std::ffi::OsString;
 
 use clap::Parser as _;

@@ -126,7 +126,7 @@ pub fn sign_file(
     let signed = embed(&component, &token).map_err(section)?;
     replace_file(to, &signed)?;
     // Whoever reads the path may stand in another directory.
-    let path = std::path::absolute(to).unwrap_or_else(|_| to.to_path_buf());
+    let path = fs::canonicalize(to).unwrap_or_else(|_| to.to_path_buf());
     Ok(Signed {
         path,
         claims: ActorToken::decode_unverified(&token).map_err(SigningError::ReadBack)?,

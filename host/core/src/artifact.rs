@@ -29,7 +29,7 @@ const PUBLISHED: &[(&str, &str)] = &[
 /// Why a reference leads to nothing that can run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ArtifactError {
+pub(crate) enum ArtifactError {
     /// The reference is of a kind that this host cannot fetch.
     #[error(
         "cannot fetch `{reference}`: this host takes components as `file:///absolute/path` only"
@@ -99,7 +99,7 @@ pub enum ArtifactError {
 
 impl ArtifactError {
     /// A stable word for programs and audits.
-    pub fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Unsupported { .. } | Self::NotAbsolute { .. } => "reference-unsupported",
             Self::FilesNotAllowed { .. } => "files-not-allowed",

@@ -61,6 +61,9 @@ pub const DYNAMIC_LIST_MAX: usize = 1024 * 1024;
 /// Idle time after which a response's body is given up, and its actor stopped.
 pub const BODY_IDLE_MAX: Duration = Duration::from_secs(30);
 
+/// Time that a guest has at least to finish after its body is read, where its deadline leaves less.
+pub const AFTER_BODY_MIN: Duration = Duration::from_secs(1);
+
 /// Longest time that a response's body may take in all.
 pub const BODY_TOTAL_MAX: Duration = Duration::from_secs(3_600);
 

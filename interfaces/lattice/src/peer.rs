@@ -10,7 +10,8 @@
 //! [`Routes`], incarnations, replay window, signature, in the order of their cost), and hands it to the call it belongs
 //! to, or refuses it. It never waits: a call's queue is bounded by the credit it was given, refusals go to the
 //! **courier**, a task that signs and sends what nobody's own task can. Verifying is done in the reader and not on a
-//! pool: it keeps the order of each sender for free and costs about 50 µs; sessions will make it one.
+//! pool: it keeps the order of each sender for free, and costs about 70 µs for a small frame and 240 µs for a full one
+//! (measured), which bounds a host at some ten thousand frames a second until sessions make it a microsecond.
 //!
 //! **Memory.** Bodies and long values are paid from one byte budget for the whole host: a quarter each is for parameters
 //! and for results, reserved whole before the first byte is asked for, in order of arrival; the other half is for first

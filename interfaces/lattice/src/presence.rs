@@ -3,8 +3,8 @@
 //! Four tasks, all owned by [`Presence`]:
 //! - the *speaker* publishes a signed beat at each interval, and at once when roster or state change;
 //! - the *answerer* sends the signed roster to whoever asks for it;
-//! - the *listener* takes everybody's beats, keeps [`table::Table`], pulls rosters that a beat announces as new, and puts
-//!   hosts into [`Routes`] once their roster's signature and certificate hold;
+//! - the *listener* takes everybody's beats, keeps the table of who was heard, pulls rosters that a beat announces as
+//!   new, and puts hosts into [`Routes`] once their roster's signature and certificate hold;
 //! - pulls run beside the listener, a few at a time, after a random pause, so that a change is not asked for by every
 //!   host in the same millisecond.
 //!

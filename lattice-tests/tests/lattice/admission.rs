@@ -60,7 +60,11 @@ async fn beyond_the_queue_a_request_is_told_when_to_come_back() {
     assert!(refused > 0, "the queue has an end");
     let held = holder.await.expect("a request does not panic");
     assert_eq!(held.status, 200);
-    assert_eq!(http::get(&instant).await.status, 200, "then all is as before");
+    assert_eq!(
+        http::get(&instant).await.status,
+        200,
+        "then all is as before"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,6 +105,10 @@ async fn more_permits_can_be_given_while_requests_wait() {
     assert_eq!(lattice.operator().scale(&more).await, Ok(2));
     let answer = waiting.await.expect("a request does not panic");
     assert_eq!(answer.status, 200);
-    assert!(answer.took < Duration::from_millis(1_500), "{:?}", answer.took);
+    assert!(
+        answer.took < Duration::from_millis(1_500),
+        "{:?}",
+        answer.took
+    );
     assert_eq!(holder.await.expect("a request does not panic").status, 200);
 }

@@ -82,10 +82,13 @@ async fn without_a_link_nobody_answers() {
     lattice.run(&host, "hello").await;
     lattice
         .operator()
-        .configure("shared", &[
-            ("routing_mode", "path"),
-            ("default_address", &format!("127.0.0.1:{}", free_port())),
-        ])
+        .configure(
+            "shared",
+            &[
+                ("routing_mode", "path"),
+                ("default_address", &format!("127.0.0.1:{}", free_port())),
+            ],
+        )
         .await;
     let config = lattice.operator().client().get_config("shared").await;
     let config = config.expect("a host answers").expect("it was just put");

@@ -83,6 +83,9 @@ async fn a_guest_that_traps_is_told_as_a_problem(placement: Placement) {
         assert_eq!(answer.member("code"), "trapped");
         assert_eq!(answer.header("content-type"), "application/problem+json");
     }
-    assert_eq!(http::get(&format!("{probe}/log?n=100000")).await.status, 200);
+    assert_eq!(
+        http::get(&format!("{probe}/log?n=100000")).await.status,
+        200
+    );
     assert_eq!(http::get(&hello).await.status, 200);
 }

@@ -14,7 +14,10 @@ over_all_placements! {
     a_body_that_is_not_read_to_its_end_leaves_the_hosts_well
 }
 
-async fn probe(lattice: &Lattice, placement: Placement) -> (Vec<trellis_lattice_tests::HostFixture>, String) {
+async fn probe(
+    lattice: &Lattice,
+    placement: Placement,
+) -> (Vec<trellis_lattice_tests::HostFixture>, String) {
     let hosts = placement.start(lattice).await;
     lattice.run(&hosts[placement.app], "probe").await;
     let url = lattice.serve(&hosts[0], "probe").await;
@@ -28,7 +31,16 @@ async fn probe(lattice: &Lattice, placement: Placement) -> (Vec<trellis_lattice_
 async fn bodies_of_every_size_come_back_as_they_went(placement: Placement) {
     let lattice = Lattice::start().await;
     let (_hosts, url) = probe(&lattice, placement).await;
-    for size in [0, 1, 40 * 1024, 40 * 1024 + 1, MIB - 1, MIB, MIB + 1, 5 * MIB] {
+    for size in [
+        0,
+        1,
+        40 * 1024,
+        40 * 1024 + 1,
+        MIB - 1,
+        MIB,
+        MIB + 1,
+        5 * MIB,
+    ] {
         let body: Bytes = (0..size).map(|at| (at % 251) as u8).collect();
         let answer = http::post(&format!("{url}/echo"), body.clone()).await;
         assert_eq!(answer.status, 200, "{size}: {}", answer.text());

@@ -126,7 +126,11 @@ async fn without_its_store_it_answers_with_the_reason(placement: Placement) {
     .await;
     assert_eq!(refused.status, 503, "{}", refused.text());
     assert_eq!(refused.header("content-type"), "application/problem+json");
-    assert!(refused.member("detail").contains("no-link"), "{}", refused.text());
+    assert!(
+        refused.member("detail").contains("no-link"),
+        "{}",
+        refused.text()
+    );
     assert!(refused.took < AT_ONCE, "{:?}", refused.took);
 
     app.lattice.operator().link(&store_link()).await;
@@ -148,7 +152,11 @@ async fn without_its_code_maker_the_refusal_reaches_the_client(placement: Placem
     assert_eq!(refused.status, 502, "{}", refused.text());
     assert_eq!(refused.member("code"), "no-link", "{}", refused.text());
     assert!(refused.took < AT_ONCE, "{:?}", refused.took);
-    assert_eq!(get(&short).await.status, 302, "what needs no code maker works");
+    assert_eq!(
+        get(&short).await.status,
+        302,
+        "what needs no code maker works"
+    );
 
     app.lattice.operator().link(&codes_link()).await;
     app.works_eventually().await;

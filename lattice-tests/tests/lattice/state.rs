@@ -20,7 +20,13 @@ async fn links_that_many_put_at_once_all_survive() {
     ];
     // All of them under one source, so that they meet in one key of the state.
     let links: Vec<_> = (0..20)
-        .map(|number| link("busy", &format!("target-{number}"), &format!("test:p{number}/i")))
+        .map(|number| {
+            link(
+                "busy",
+                &format!("target-{number}"),
+                &format!("test:p{number}/i"),
+            )
+        })
         .collect();
     let putting = links
         .iter()
@@ -43,7 +49,10 @@ async fn a_second_target_for_the_same_interface_is_refused() {
     let _host = lattice.host("a").start().await;
     let operator = lattice.operator();
     operator.link(&link("s", "t", "test:p/i,j")).await;
-    let refused = operator.client().put_link(&link("s", "u", "test:p/j")).await;
+    let refused = operator
+        .client()
+        .put_link(&link("s", "u", "test:p/j"))
+        .await;
     refused.expect_err("the interface goes to another target already");
     operator.link(&link("s", "t", "test:p/i,j")).await;
 }
@@ -64,14 +73,22 @@ async fn a_link_to_a_configuration_that_is_not_there_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_actor_sees_a_changed_configuration_without_a_restart() {
     let app = App::deploy(CALLEES_AWAY).await;
-    assert_eq!(app.shorten("https://example.org/").await.member("short_url"), "");
+    assert_eq!(
+        app.shorten("https://example.org/")
+            .await
+            .member("short_url"),
+        ""
+    );
     for base in ["https://s.example", "https://t.example/x"] {
         app.lattice
             .operator()
             .configure("shortlink", &[("base_url", base)])
             .await;
         eventually("the base of short urls has changed", async || {
-            let short = app.shorten("https://example.org/").await.member("short_url");
+            let short = app
+                .shorten("https://example.org/")
+                .await
+                .member("short_url");
             short.starts_with(&format!("{base}/")).then_some(())
         })
         .await;
@@ -99,6 +116,12 @@ async fn every_host_is_listed_with_what_it_runs() {
     let ids: Vec<_> = here.components.iter().map(|c| c.id.as_str()).collect();
     assert_eq!(ids, ["shortlink"]);
     let claims = client.claims().await.expect("a host answers");
-    let names: Vec<_> = claims.iter().map(|claims| claims["name"].as_str()).collect();
-    assert!(names.contains(&"shortlink") && names.contains(&"codemaker"), "{names:?}");
+    let names: Vec<_> = claims
+        .iter()
+        .map(|claims| claims["name"].as_str())
+        .collect();
+    assert!(
+        names.contains(&"shortlink") && names.contains(&"codemaker"),
+        "{names:?}"
+    );
 }

@@ -19,7 +19,7 @@ const ACCOUNT_TOKEN_BYTES_MAX: usize = 64 * 1024 + 2;
 
 pub(super) fn run(command: Claims, environment: &mut Environment) -> Result<Report, Failure> {
     match command {
-        Claims::Sign(args) => sign(args, environment),
+        Claims::Sign(args) => sign(*args, environment),
         Claims::Inspect(args) => inspect(&args, environment),
     }
 }

@@ -11,12 +11,12 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::fake_host as trellis_host;
 use rustix::process::setsid;
 use trellis_claims::host::MAY_RUN_ANY;
 use trellis_claims::{
     HostCertificate, NewHostCertificate, SigningKey, TrustRoots, UnixTime, Validity,
 };
+use trellis_host::logging::{self, LogFormat};
 use trellis_host::{Drained, HostError, HostOptions, Shutdown};
 use trellis_lattice::connection::{CONNECT_TIMEOUT_DEFAULT, LatticeOptions, ServerUrl};
 use trellis_protocol::control::HostInventory;
@@ -40,6 +40,9 @@ const POLL_EVERY: Duration = Duration::from_millis(50);
 
 /// How long one question to a starting host may take.
 const ASK_WITHIN: Duration = Duration::from_millis(500);
+
+/// How long the process waits for threads that still compile or write.
+const THREADS_END_MAX: Duration = Duration::from_secs(1);
 
 /// Largest file of trust roots that is read, in bytes.
 const TRUST_FILE_BYTES_MAX: u64 = 256 * 1024;
@@ -174,6 +177,7 @@ fn serve(
         nats_url: settings.servers(),
     };
     claim.record(&record)?;
+    logging::init(LogFormat::Human);
     let drain = options.shutdown_timeout;
     let runtime = trellis_host::runtime::build()
         .map_err(|error| Failure::local(format!("cannot start the host's runtime: {error}")))?;
@@ -189,6 +193,7 @@ fn serve(
         })
         .await
     });
+    runtime.shutdown_timeout(THREADS_END_MAX);
     match served {
         Ok(Drained::InTime) => Ok(()),
         Ok(Drained::Late) => Err(Failure::new(

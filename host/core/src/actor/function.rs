@@ -8,7 +8,7 @@ use trellis_protocol::{Refusal, RefusalCode};
 use wasmtime::component::Val;
 
 use super::Actor;
-use super::instance::State;
+use super::instance::{Deadline, State};
 use super::stop::refusal_of;
 use crate::invocation::{Invocation, deadline_exceeded};
 use crate::router::Router;
@@ -52,7 +52,7 @@ impl Actor {
         let params = decode_params(&export.shape, &invocation.payload)?;
         let (deadline, cancel) = (invocation.deadline, invocation.cancel.clone());
         let run = async {
-            let mut store = State::store(self, router, &invocation);
+            let mut store = State::store(self, router, &invocation, Deadline::new(deadline));
             let mut results = vec![Val::Bool(false); usize::from(export.shape.result().is_some())];
             let called = match self.prepared.pre.instantiate_async(&mut store).await {
                 Ok(instance) => match instance.get_func(&mut store, export.index) {

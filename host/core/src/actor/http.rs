@@ -10,10 +10,10 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::sync::oneshot;
-use tokio_util::sync::DropGuard;
+use tokio_util::sync::CancellationToken;
 use trellis_protocol::{Refusal, RefusalCode};
 use trellis_provider_sdk::{Body, BodyError, HttpRequest, HttpResponse};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
@@ -22,11 +22,11 @@ use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use wasmtime_wasi_http::{Error as HttpError, WasiHttpView};
 
 use super::Actor;
-use super::instance::State;
+use super::instance::{Deadline, State};
 use super::stop::refusal_of;
 use crate::admission::Admitted;
 use crate::invocation::{Invocation, deadline_exceeded};
-use crate::limits::{BODY_IDLE_MAX, BODY_TOTAL_MAX};
+use crate::limits::{AFTER_BODY_MIN, BODY_IDLE_MAX, BODY_TOTAL_MAX};
 use crate::router::Router;
 
 type Head = Result<http::Response<HyperOutgoingBody>, ErrorCode>;
@@ -56,13 +56,14 @@ impl Actor {
         // The guest's own token: fired by the caller's, and by whoever drops the response's body.
         let cancel = invocation.cancel.child_token();
         let deadline = invocation.deadline;
+        let guest_deadline = Deadline::new(deadline);
         invocation.cancel = cancel.clone();
         let (sender, mut head) = oneshot::channel();
         let mut run = Box::pin(run(
             Arc::clone(self),
             Arc::clone(router),
             pre.clone(),
-            invocation,
+            (invocation, guest_deadline.clone()),
             request,
             sender,
             admitted,
@@ -82,15 +83,26 @@ impl Actor {
             }
             () = tokio::time::sleep_until(deadline.into()) => return Err(deadline_exceeded()),
         };
+        let until = Instant::now() + BODY_TOTAL_MAX;
+        guest_deadline.extend_to(until);
         let guest = Running {
-            cancel: cancel.clone().drop_guard(),
+            cancel: cancel.clone(),
+            body_done: CancellationToken::new(),
         };
-        let (id, until) = (self.id.clone(), Instant::now() + BODY_TOTAL_MAX);
+        let (id, body_done) = (self.id.clone(), guest.body_done.clone());
         self.tasks.spawn(async move {
+            // What a guest does after its body is bounded as what it does before its head.
+            let afterwards = async {
+                body_done.cancelled().await;
+                let until = deadline.max(Instant::now() + AFTER_BODY_MIN);
+                guest_deadline.extend_to(until);
+                tokio::time::sleep_until(until.into()).await;
+            };
             let ended = tokio::select! {
                 ended = run => ended,
                 () = cancel.cancelled() => return,
                 () = tokio::time::sleep_until(until.into()) => Err(deadline_exceeded()),
+                () = afterwards => Err(deadline_exceeded()),
             };
             if let Err(refusal) = ended {
                 tracing::warn!(actor_id = %id, %refusal, "the actor stopped after the head of its response");
@@ -105,12 +117,12 @@ async fn run(
     actor: Arc<Actor>,
     router: Arc<Router>,
     pre: ProxyPre<State>,
-    invocation: Invocation,
+    (invocation, deadline): (Invocation, Deadline),
     request: HttpRequest,
     sender: oneshot::Sender<Head>,
     _admitted: Admitted,
 ) -> Result<(), Refusal> {
-    let mut store = State::store(&actor, &router, &invocation);
+    let mut store = State::store(&actor, &router, &invocation, deadline);
     let scheme = match request.uri().scheme_str() {
         Some("https") => Scheme::Https,
         _ => Scheme::Http,
@@ -162,24 +174,45 @@ fn finish(actor: &Actor, head: Head, guest: Option<Running>) -> Result<HttpRespo
     })?;
     Ok(response.map(|body| {
         Body::new(ResponseBody {
+            left: body.size_hint().exact(),
             body,
             idle: None,
-            _guest: guest,
+            ended: false,
+            guest,
         })
     }))
 }
 
-/// Stops the guest when the body that it writes is dropped.
+/// A guest that still writes its body.
 struct Running {
-    #[expect(dead_code, reason = "it acts when it is dropped")]
-    cancel: DropGuard,
+    /// Stops it.
+    cancel: CancellationToken,
+    /// Says that the body went out whole.
+    body_done: CancellationToken,
 }
 
 /// The body of a response, with a limit on silence.
 struct ResponseBody {
     body: HyperOutgoingBody,
+    /// Bytes to come, where the guest said how many there are.
+    left: Option<u64>,
     idle: Option<Pin<Box<tokio::time::Sleep>>>,
-    _guest: Option<Running>,
+    ended: bool,
+    guest: Option<Running>,
+}
+
+impl Drop for ResponseBody {
+    /// Whoever reads a body may drop it as soon as its last byte is there. Only a body that is dropped before that says
+    /// that nobody wants the guest's work any more.
+    fn drop(&mut self) {
+        if let Some(guest) = self.guest.take() {
+            if self.ended || self.left == Some(0) || self.body.is_end_stream() {
+                guest.body_done.cancel();
+            } else {
+                guest.cancel.cancel();
+            }
+        }
+    }
 }
 
 impl http_body::Body for ResponseBody {
@@ -193,6 +226,15 @@ impl http_body::Body for ResponseBody {
         match Pin::new(&mut self.body).poll_frame(context) {
             Poll::Ready(frame) => {
                 self.idle = None;
+                match &frame {
+                    Some(Ok(frame)) => {
+                        if let (Some(left), Some(data)) = (&mut self.left, frame.data_ref()) {
+                            *left = left.saturating_sub(data.len() as u64);
+                        }
+                    }
+                    Some(Err(_)) => {}
+                    None => self.ended = true,
+                }
                 Poll::Ready(frame.map(|frame| frame.map_err(to_body_error)))
             }
             Poll::Pending => {

@@ -1,10 +1,11 @@
 //! One instance of an actor: its store, its sealed world, its limits, and who it is when it calls out.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
+use trellis_protocol::limits::DEADLINE_DEFAULT;
 use trellis_protocol::{EntityId, Hop, InvocationId, Lease, LinkName, Refusal, RefusalCode};
 use wasmtime::component::ResourceTable;
 use wasmtime::{Store, UpdateDeadline};
@@ -41,7 +42,7 @@ pub(crate) struct Caller {
     pub(crate) depth: u8,
     /// The callers of this actor, oldest first.
     pub(crate) chain: Arc<[Hop]>,
-    pub(crate) deadline: Instant,
+    pub(crate) deadline: Deadline,
     pub(crate) cancel: CancellationToken,
     pub(crate) traceparent: Option<Arc<str>>,
     /// Link names that the guest chose, by `namespace:package/interface`.
@@ -50,12 +51,31 @@ pub(crate) struct Caller {
     pub(crate) lenders: Vec<(EntityId, ServedBy)>,
 }
 
+/// When a guest must be done. It moves once: a guest that has set the head of its response gets time for the body.
+#[derive(Debug, Clone)]
+pub(crate) struct Deadline(Arc<Mutex<Instant>>);
+
+impl Deadline {
+    pub(crate) fn new(at: Instant) -> Self {
+        Self(Arc::new(Mutex::new(at)))
+    }
+
+    pub(crate) fn get(&self) -> Instant {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn extend_to(&self, at: Instant) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    }
+}
+
 impl State {
     /// A store for one invocation of an actor.
     pub(crate) fn store(
         actor: &Arc<Actor>,
         router: &Arc<Router>,
         invocation: &Invocation,
+        deadline: Deadline,
     ) -> Store<Self> {
         let engine = &actor.engine;
         let mut wasi = WasiCtx::builder();
@@ -80,7 +100,7 @@ impl State {
                 lease: router.new_lease(),
                 depth: invocation.depth.saturating_add(1),
                 chain: router.extended_chain(invocation),
-                deadline: invocation.deadline,
+                deadline,
                 cancel: invocation.cancel.clone(),
                 traceparent: invocation.traceparent.clone(),
                 links: HashMap::new(),
@@ -107,7 +127,7 @@ impl Caller {
         if self.cancel.is_cancelled() {
             return Err(Refusal::new(RefusalCode::Cancelled, "the caller has gone"));
         }
-        if Instant::now() >= self.deadline {
+        if Instant::now() >= self.deadline.get() {
             return Err(deadline_exceeded());
         }
         Ok(())
@@ -136,7 +156,8 @@ impl Caller {
             target,
             operation,
             link,
-            deadline: self.deadline,
+            // A guest that streams a body for an hour must not leave its callees an hour for each call.
+            deadline: self.deadline.get().min(Instant::now() + DEADLINE_DEFAULT),
             depth: self.depth,
             type_hash,
             idempotent: false,

@@ -39,6 +39,8 @@ type Question = (EntityId, LinkName, Arc<str>);
 #[derive(Debug, Default)]
 struct Decided {
     generation: u64,
+    /// How often everything was forgotten. What was judged before the last time must not be kept after it.
+    forgotten: u64,
     decisions: HashMap<Question, Arc<Decision>>,
 }
 
@@ -52,11 +54,9 @@ impl Authority {
 
     /// Forgets everything: an actor or provider came or went.
     pub(super) fn forget(&self) {
-        self.decided
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .decisions
-            .clear();
+        let mut decided = self.decided.write().unwrap_or_else(PoisonError::into_inner);
+        decided.forgotten += 1;
+        decided.decisions.clear();
     }
 
     /// # Errors
@@ -71,7 +71,7 @@ impl Authority {
         let view = router.state.view();
         let now = UnixTime::now();
         let question = (source.clone(), link.clone(), Arc::clone(interface));
-        {
+        let forgotten = {
             let decided = self.decided.read().unwrap_or_else(PoisonError::into_inner);
             if decided.generation == view.generation()
                 && let Some(decision) = decided.decisions.get(&question)
@@ -79,10 +79,14 @@ impl Authority {
             {
                 return Ok(Arc::clone(decision));
             }
-        }
+            decided.forgotten
+        };
         // Refusals are not kept: they are rare, and whoever mends their cause should not have to wait.
         let decision = Arc::new(self.judge(router, &view, source, link, interface, now)?);
         let mut decided = self.decided.write().unwrap_or_else(PoisonError::into_inner);
+        if decided.forgotten != forgotten {
+            return Ok(decision);
+        }
         if decided.generation != view.generation() || decided.decisions.len() >= DECISIONS_MAX {
             decided.generation = view.generation();
             decided.decisions.clear();

@@ -12,11 +12,12 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use trellis_lattice::peer::{PeerBody, PeerHandler, PeerHost};
 use trellis_protocol::{InvocationHead, Lease, Refusal, RefusalCode};
+use trellis_provider_sdk::http::INCOMING_HANDLER;
 use trellis_provider_sdk::{Body, BodyError};
 
 use super::remote::to_refusal;
 use super::{Router, not_here};
-use crate::host::on;
+use crate::host::{OPERATOR_ID, on};
 use crate::invocation::Invocation;
 use crate::limits::{STATE_AGE_MAX, STATE_WAIT_MAX, STATE_WAITERS_MAX};
 
@@ -40,6 +41,7 @@ impl PeerGate {
 
     async fn admit(
         &self,
+        from: &PeerHost,
         head: InvocationHead,
         payload: Bytes,
         deadline: Instant,
@@ -65,15 +67,52 @@ impl PeerGate {
         let sequence = head.state_sequence;
         let invocation = Invocation::arrived(head, payload, deadline, cancel);
         match router.authorise(&invocation) {
-            Ok(()) => Ok(invocation),
+            Ok(()) => {}
             Err(refusal) if sequence > router.state.view().sequence() => {
                 // The sender has seen more of the state than this host. That can delay a refusal, and never grant
                 // anything: what is decided is decided here, a moment later (D8).
                 self.catch_up(sequence, deadline, refusal).await?;
-                router.authorise(&invocation).map(|()| invocation)
+                router.authorise(&invocation)?;
             }
-            Err(refusal) => Err(refusal),
+            Err(refusal) => return Err(refusal),
         }
+        self.check_source(from, &invocation).await?;
+        Ok(invocation)
+    }
+
+    /// A source without claims is a provider, or an operator. It must be one that the sending host itself says it runs:
+    /// otherwise an actor whose token is missing from the state would pass for something that needs no grant.
+    async fn check_source(&self, from: &PeerHost, invocation: &Invocation) -> Result<(), Refusal> {
+        let source = &invocation.source;
+        if source.as_str() == OPERATOR_ID || self.router.state.view().token(source).is_some() {
+            return Ok(());
+        }
+        let Some(remote) = self.router.peers.get() else {
+            return Err(not_here(&invocation.target));
+        };
+        let runs_it = || {
+            remote.routes.host(&from.key).is_some_and(|peer| {
+                peer.roster
+                    .providers
+                    .iter()
+                    .any(|provider| provider.id == *source)
+            })
+        };
+        let mut changed = remote.routes.changed();
+        let until = tokio::time::Instant::now() + invocation.time_left().min(STATE_WAIT_MAX);
+        // A provider may call before its host's new roster has arrived here.
+        while !runs_it() {
+            let heard = tokio::time::timeout_at(until, changed.changed()).await;
+            if !matches!(heard, Ok(Ok(()))) {
+                return Err(Refusal::new(
+                    RefusalCode::NotGranted,
+                    format!(
+                        "`{source}` has no claims, and the host that calls for it runs no such provider"
+                    ),
+                ));
+            }
+        }
+        Ok(())
     }
 
     async fn catch_up(
@@ -82,16 +121,37 @@ impl PeerGate {
         deadline: Instant,
         refusal: Refusal,
     ) -> Result<(), Refusal> {
-        if self.waiting.fetch_add(1, Ordering::AcqRel) >= STATE_WAITERS_MAX {
-            self.waiting.fetch_sub(1, Ordering::AcqRel);
+        let waiting = Waiting::begin(&self.waiting);
+        if waiting.before >= STATE_WAITERS_MAX {
             return Err(refusal);
         }
         let within = deadline
             .saturating_duration_since(Instant::now())
             .min(STATE_WAIT_MAX);
-        let reached = self.router.state.reached(sequence, within).await;
-        self.waiting.fetch_sub(1, Ordering::AcqRel);
-        if reached { Ok(()) } else { Err(refusal) }
+        if self.router.state.reached(sequence, within).await {
+            Ok(())
+        } else {
+            Err(refusal)
+        }
+    }
+}
+
+/// One call that waits for the state. It counts until it is dropped, however its wait ends.
+struct Waiting<'a> {
+    count: &'a AtomicUsize,
+    before: usize,
+}
+
+impl<'a> Waiting<'a> {
+    fn begin(count: &'a AtomicUsize) -> Self {
+        let before = count.fetch_add(1, Ordering::AcqRel);
+        Self { count, before }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -99,13 +159,13 @@ impl PeerGate {
 impl PeerHandler for PeerGate {
     async fn invoke(
         &self,
-        _from: &PeerHost,
+        from: &PeerHost,
         head: InvocationHead,
         payload: Bytes,
         deadline: Instant,
         cancel: CancellationToken,
     ) -> Result<Bytes, Refusal> {
-        let invocation = self.admit(head, payload, deadline, cancel).await?;
+        let invocation = self.admit(from, head, payload, deadline, cancel).await?;
         let router = Arc::clone(&self.router);
         let work = on(
             &self.guests,
@@ -116,13 +176,23 @@ impl PeerHandler for PeerGate {
 
     async fn http(
         &self,
-        _from: &PeerHost,
+        from: &PeerHost,
         head: InvocationHead,
         deadline: Instant,
         cancel: CancellationToken,
         request: http::Request<PeerBody>,
     ) -> Result<http::Response<PeerBody>, Refusal> {
-        let invocation = self.admit(head, Bytes::new(), deadline, cancel).await?;
+        // The frame says that this is HTTP. The head must say so as well, or a link for another interface would do.
+        let interface = head.operation.interface.split('@').next();
+        if interface != Some(INCOMING_HANDLER) {
+            return Err(Refusal::new(
+                RefusalCode::UnknownOperation,
+                format!("`{}` is not called by HTTP", head.operation),
+            ));
+        }
+        let invocation = self
+            .admit(from, head, Bytes::new(), deadline, cancel)
+            .await?;
         let Some(actor) = self.router.actor(&invocation.target) else {
             return Err(not_here(&invocation.target));
         };

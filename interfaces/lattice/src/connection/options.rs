@@ -129,6 +129,11 @@ impl ServerUrl {
             .collect()
     }
 
+    /// The whole URL, with user and password where it has them. Never for logs or people.
+    pub fn reveal(&self) -> &str {
+        self.0.as_url_str()
+    }
+
     pub(super) fn address(&self) -> &ServerAddr {
         &self.0
     }

@@ -171,14 +171,14 @@ impl Body for Arriving {
         if this.failed {
             return Poll::Ready(None);
         }
-        if let Some(cancelled) = &mut this.cancelled {
-            if cancelled.poll_unpin(cx).is_ready() {
-                this.failed = true;
-                // Dropping the call unsettled tells the peer.
-                this.call = None;
-                let gone = Refusal::new(RefusalCode::Cancelled, "the call was cancelled");
-                return Poll::Ready(Some(Err(gone)));
-            }
+        if let Some(cancelled) = &mut this.cancelled
+            && cancelled.poll_unpin(cx).is_ready()
+        {
+            this.failed = true;
+            // Dropping the call unsettled tells the peer.
+            this.call = None;
+            let gone = Refusal::new(RefusalCode::Cancelled, "the call was cancelled");
+            return Poll::Ready(Some(Err(gone)));
         }
         let failure = loop {
             match this.reader.poll_piece(cx) {

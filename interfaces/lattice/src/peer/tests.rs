@@ -5,4 +5,5 @@ mod calls;
 mod endings;
 mod fixture;
 mod handler;
+mod rosters;
 mod streams;

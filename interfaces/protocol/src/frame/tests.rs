@@ -304,3 +304,16 @@ fn the_cost_of_a_values_rest_covers_its_frames() {
     assert_eq!(rest_cost(full), data_cost(full as usize));
     assert_eq!(rest_cost(full + 1), data_cost(full as usize) + data_cost(1));
 }
+
+#[test]
+fn a_refusal_with_a_code_of_a_later_version_still_ends_its_call() {
+    let bytes = Bytes::from_static(b"\x04\x92\x05\x93\xa3new\xa1m\xa1r");
+    let Frame::Refuse { call, refusal } = Frame::decode(&bytes).unwrap() else {
+        panic!("not a refusal");
+    };
+    assert_eq!((call, refusal.code), (5, RefusalCode::Internal));
+    assert_eq!(
+        (&*refusal.message, refusal.remedy.as_deref()),
+        ("new: m", Some("r"))
+    );
+}

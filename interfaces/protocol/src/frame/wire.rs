@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::field::FieldsIn;
 use super::{CallNumber, Field, Fields, Frame, FrameError, Stream};
+use crate::refusal::{Refusal, RefusalCode};
 
 const INVOKE: u8 = 1;
 const HTTP_REQUEST: u8 = 2;
@@ -186,7 +187,7 @@ pub(super) fn decode(frame: &Bytes) -> Result<Frame, FrameError> {
             }
         }
         REFUSE => {
-            let (call, refusal) = from_array_owned(body)?;
+            let (call, refusal) = from_array_owned(body).or_else(|_| unknown_code(body))?;
             Frame::Refuse { call, refusal }
         }
         HTTP_RESPONSE => {
@@ -257,6 +258,16 @@ pub(super) fn refusable_call(bytes: &[u8]) -> Option<CallNumber> {
 
 fn from_array_owned<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FrameError> {
     from_array(bytes)
+}
+
+/// Reads a refusal whose code this version does not know. The call ends all the same, and says so.
+fn unknown_code(body: &[u8]) -> Result<(CallNumber, Refusal), FrameError> {
+    let (call, (code, message, remedy)): (_, (&str, &str, Option<&str>)) = from_array(body)?;
+    let refusal = Refusal::new(RefusalCode::Internal, format!("{code}: {message}"));
+    Ok(match remedy {
+        Some(remedy) => (call, refusal.with_remedy(remedy)),
+        None => (call, refusal),
+    })
 }
 
 /// Reads one value that takes up all of `bytes`.
