@@ -27,7 +27,7 @@ mod state_dir;
 mod watch;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -320,6 +320,19 @@ impl Host {
     /// Its copy of the lattice's state.
     pub fn state(&self) -> LatticeState {
         self.shared.state.clone()
+    }
+
+    /// How many messages of other hosts, and of those who would be some, were dropped or refused since the start, by reason.
+    pub fn rejected(&self) -> Vec<(&'static str, u64)> {
+        let presence = self
+            .shared
+            .presence
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let beats = presence.as_ref().map(Presence::rejected);
+        let mut counts = beats.unwrap_or_default();
+        counts.extend(self.peers.rejected());
+        counts
     }
 
     /// Waits until an operator asks the host to stop. The host goes on until [`Self::stop`] is called.

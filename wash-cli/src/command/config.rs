@@ -41,7 +41,10 @@ async fn put(args: ConfigPut, settings: &Settings) -> Result<Report, Failure> {
         })?;
     let keys: Vec<_> = config.0.keys().collect();
     // The values may be nobody's business, and whoever gave them has them.
-    let text = format!("configuration {name} put, {} keys\n", keys.len());
+    let text = match keys.len() {
+        1 => format!("configuration {name} put, with one key\n"),
+        count => format!("configuration {name} put, with {count} keys\n"),
+    };
     Ok(Report::new(text)
         .with("name", name)
         .with("keys", keys)

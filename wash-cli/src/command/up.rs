@@ -72,8 +72,11 @@ pub(super) fn run(
     let claim = state_dir.claim()?;
     let (nats, settings) =
         local_nats::ensure(settings, &state_dir, args.nats_port, Lifetime::Ours)?;
-    let served = host_options(args, &settings, &state_dir, trust, &account)
-        .and_then(|options| serve(options, &claim, &settings, &state_dir, global.output));
+    let served = host_options(args, &settings, &state_dir, trust, &account).and_then(|options| {
+        // Nobody reads a daemon's stdout; its parent tells.
+        let told = (!args.daemon).then_some(global.output);
+        serve(options, &claim, &settings, &state_dir, told)
+    });
     let stopped = nats.stop();
     served.and(stopped)?;
     Ok(Report::silent())
@@ -160,13 +163,13 @@ fn host_options(
     Ok(options)
 }
 
-/// Runs the host until it is told to stop, and says so once it answers.
+/// Runs the host until it is told to stop. Once it serves that is `told`, if anybody is there to be told.
 fn serve(
     options: HostOptions,
     claim: &Claim,
     settings: &Settings,
     state_dir: &StateDir,
-    format: Format,
+    told: Option<Format>,
 ) -> Result<(), Failure> {
     let pid = std::process::id();
     let record = Record {
@@ -183,6 +186,7 @@ fn serve(
         .map_err(|error| Failure::local(format!("cannot start the host's runtime: {error}")))?;
     let served = runtime.block_on(async {
         trellis_host::serve(options, Shutdown::on_signals(), |host| {
+            let Some(format) = told else { return };
             let report = ready(host.friendly_name(), &record, settings, state_dir)
                 .aside("note: Ctrl-C stops the host");
             if let Some(aside) = report.render_aside(format) {
