@@ -41,6 +41,7 @@ impl Lattice {
     /// Where the server cannot be had.
     pub async fn start() -> Self {
         trellis_host::install_crypto();
+        log_if_wanted();
         let nats = tokio::task::spawn_blocking(Nats::start)
             .await
             .expect("the server starts");
@@ -259,6 +260,16 @@ impl Lattice {
             panic!("keyvalue-nats does not start: {failed:?}");
         }
     }
+}
+
+/// Shows what hosts in this process log, where `RUST_LOG` asks for it.
+fn log_if_wanted() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        if std::env::var_os("RUST_LOG").is_some() {
+            trellis_host::logging::init(trellis_host::logging::LogFormat::Human);
+        }
+    });
 }
 
 /// The id of the HTTP server that [`Lattice::serve`] starts for an actor.

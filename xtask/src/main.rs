@@ -11,6 +11,8 @@ mod cargo_deny;
 mod command;
 mod compiler;
 mod demo;
+#[cfg(test)]
+mod map;
 mod nats_server;
 mod project;
 mod setup;

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use trellis_lattice_tests::{HostFixture, Lattice, eventually, http};
+use trellis_lattice_tests::deploy::scale;
+use trellis_lattice_tests::{HostFixture, HostId as _, Lattice, eventually, http};
 
 /// The queue behind an actor's permits, as a host has it.
 const QUEUE: usize = 1_024;
@@ -100,8 +101,7 @@ async fn more_permits_can_be_given_while_requests_wait() {
     })
     .await;
     let running = host.host().inventory().components.remove(0);
-    let id = trellis_lattice_tests::HostId::id(&host);
-    let more = trellis_lattice_tests::deploy::scale(id, &running.image_ref, "probe", 2);
+    let more = scale(host.id(), &running.image_ref, "probe", 2);
     assert_eq!(lattice.operator().scale(&more).await, Ok(2));
     let answer = waiting.await.expect("a request does not panic");
     assert_eq!(answer.status, 200);

@@ -56,7 +56,9 @@ async fn the_application_works_again_by_itself_after_a_host_was_killed() {
     b.start_again(&lattice).await;
     assert_eq!(b.id(), id, "it is the same host");
     eventually("the application works again", async || {
-        (shorten().await.status == 201).then_some(())
+        let answer = shorten().await;
+        eprintln!("DEBUG {} {}", answer.status, answer.text());
+        (answer.status == 201).then_some(())
     })
     .await;
     let inventory = lattice.operator().client().inventory(&id).await;

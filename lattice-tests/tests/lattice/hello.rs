@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use crate::placement::{Placement, over_all_placements};
+use trellis_lattice_tests::deploy::scale;
 use trellis_lattice_tests::lattice::{http_config, http_link, web};
-use trellis_lattice_tests::{Lattice, eventually, http, ports::free_port};
+use trellis_lattice_tests::ports::free_port;
+use trellis_lattice_tests::{HostId as _, Lattice, eventually, http};
 
 /// Longest that a refusal may take: it needs no timeout to expire.
 const AT_ONCE: Duration = Duration::from_secs(2);
@@ -93,13 +95,11 @@ async fn without_a_link_nobody_answers() {
     let config = lattice.operator().client().get_config("shared").await;
     let config = config.expect("a host answers").expect("it was just put");
     let url = format!("http://{}", config.0["default_address"]);
-    let started = lattice.operator().start_provider(
-        trellis_lattice_tests::HostId::id(&host),
-        "http-server",
-        &web("hello"),
-        &["shared"],
-    );
-    assert_eq!(started.await, Ok(()));
+    let started = lattice
+        .operator()
+        .start_provider(host.id(), "http-server", &web("hello"), &["shared"])
+        .await;
+    assert_eq!(started, Ok(()));
     let answer = http::get(&url).await;
     assert_eq!(answer.status, 404, "{}", answer.text());
     assert_eq!(answer.header("content-type"), "application/problem+json");
@@ -137,8 +137,7 @@ async fn a_stopped_actor_has_no_route_and_answers_again_when_started() {
     assert_eq!(lattice.try_run(&host, &reference, "hello").await, Ok(100));
     let url = lattice.serve(&host, "hello").await;
     assert_eq!(http::get(&url).await.status, 200);
-    let id = trellis_lattice_tests::HostId::id(&host);
-    let stop = trellis_lattice_tests::deploy::scale(id, &reference, "hello", 0);
+    let stop = scale(host.id(), &reference, "hello", 0);
     assert_eq!(lattice.operator().scale(&stop).await, Ok(0));
     assert_eq!(http::get(&url).await.member("code"), "no-route");
     assert_eq!(lattice.try_run(&host, &reference, "hello").await, Ok(100));

@@ -90,8 +90,9 @@ async fn an_import_without_a_grant_is_named_with_what_would_grant_it() {
     let granted = Signature::of("curious", lattice.account())
         .granting(&[capabilities("curious"), &["wasi:keyvalue/store"]].concat())
         .component();
-    let started = lattice.try_run(&host, &lattice.file(&granted), "curious");
-    assert_eq!(started.await, Ok(100), "with the grant it starts");
+    let granted = lattice.file(&granted);
+    let started = lattice.try_run(&host, &granted, "curious").await;
+    assert_eq!(started, Ok(100), "with the grant it starts");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -182,8 +183,8 @@ async fn a_running_id_cannot_be_taken_by_another_issuer_that_names_its_subject()
         let signature = Signature::of("hello", account).for_subject(subject);
         lattice.file(&signature.component())
     };
-    let first = lattice.try_run(&host, &sign(lattice.account()), "hello");
-    assert_eq!(first.await, Ok(100));
+    let first = sign(lattice.account());
+    assert_eq!(lattice.try_run(&host, &first, "hello").await, Ok(100));
     let mut command = scale(host.id(), &sign(&other), "hello", 1);
     command.allow_update = true;
     let failed = lattice

@@ -97,7 +97,7 @@ fn wasmtime(project: &Project) -> Result<PathBuf> {
                     .args(["install", "--quiet", "--locked", "wasmtime-cli", "--version"])
                     .arg(WASMTIME_VERSION)
                     .args(["--no-default-features", "--features"])
-                    .arg("run,serve,cranelift,pooling-allocator,parallel-compilation,component-model,wasi-http")
+                    .arg("run,serve,cranelift,pooling-allocator,parallel-compilation,component-model-async")
                     .arg("--root")
                     .arg(project.tools()),
             )?;

@@ -140,7 +140,7 @@ async fn deploy(stage: &Stage) -> Result<()> {
         .await?;
     }
     sight("link them", async {
-        for line in [&HTTP_LINK[..], KEYVALUE_LINK, CODES_LINK] {
+        for line in [HTTP_LINK, KEYVALUE_LINK, CODES_LINK] {
             wash.run(line).await?;
         }
         Ok(((), "http → shortlink → kv, codemaker".to_owned()))

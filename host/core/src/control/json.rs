@@ -303,7 +303,7 @@ mod tests {
 
     fn there_and_back(shape: Shape, value: Value) {
         let function = function(shape);
-        let params = to_params(&function, &[value.clone()]).unwrap();
+        let params = to_params(&function, std::slice::from_ref(&value)).unwrap();
         assert_eq!(from_result(&function, params.first()), value);
     }
 

@@ -20,8 +20,11 @@ pub(crate) struct CpuShare {
     permits: Arc<Semaphore>,
     /// Who holds one, since when. A guest that took a permit and then waits for the host does not come back to give it
     /// up, so whoever waits long enough takes it from there.
-    holders: Mutex<Vec<(Weak<Mutex<Option<Held>>>, Instant)>>,
+    holders: Mutex<Vec<Holder>>,
 }
+
+/// Where a guest keeps its permits, and since when it has them.
+type Holder = (Weak<Mutex<Option<Held>>>, Instant);
 
 /// A slice ends after one interval. What is held for longer than this is held by a guest that does not run.
 const HELD_MAX: Duration = EPOCH_INTERVAL.saturating_mul(3);

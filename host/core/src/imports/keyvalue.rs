@@ -296,9 +296,10 @@ async fn set_many(
         .into_iter()
         .map(|(key, value)| (key, ByteList::from(value)))
         .collect();
-    answer(batch::Client(&way).set_many(handle, &entries).await, |()| {
-        ()
-    })
+    answer(
+        batch::Client(&way).set_many(handle, &entries).await,
+        |()| {},
+    )
 }
 
 async fn delete_many(
@@ -306,9 +307,10 @@ async fn delete_many(
     (bucket, keys): (Bucket, Vec<String>),
 ) -> Answer<()> {
     let (way, handle) = bucket_way(store.data_mut(), &bucket)?;
-    answer(batch::Client(&way).delete_many(handle, &keys).await, |()| {
-        ()
-    })
+    answer(
+        batch::Client(&way).delete_many(handle, &keys).await,
+        |()| {},
+    )
 }
 
 /// Binds each interface under the name that components import.

@@ -176,13 +176,8 @@ impl Impostor {
         let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
         let request = http::Request::get("http://impostor.example/").body(body);
         let request = request.expect("a plain request");
-        let answered = self.peers.http(
-            host.id(),
-            head,
-            Instant::now() + PATIENCE,
-            &CancellationToken::new(),
-            request,
-        );
+        let (deadline, cancel) = (Instant::now() + PATIENCE, CancellationToken::new());
+        let answered = self.peers.http(host.id(), head, deadline, &cancel, request);
         Ok(answered.await?.status())
     }
 }
