@@ -5,6 +5,7 @@ use std::time::Duration;
 use trellis_lattice::client::{ClientError, ControlClient, Events};
 use trellis_lattice::connection::{ConnectError, connect_control};
 
+use crate::environment;
 use crate::exit::{Failure, FailureKind, chain};
 use crate::settings::Settings;
 
@@ -111,8 +112,9 @@ fn not_connected(error: &ConnectError) -> Failure {
         ConnectError::Unreachable { .. } => Failure::new(
             FailureKind::Unreachable,
             format!(
-                "{}; start one with `wash up`, or name it with --nats-url",
-                chain(error)
+                "{} (`wash up` starts one; --nats-url or {} names another)",
+                chain(error),
+                environment::NATS_URL.name
             ),
         ),
         _ => Failure::new(FailureKind::Unreachable, chain(error)),

@@ -3,8 +3,8 @@
 //! Somebody's own server is joined and never stopped. One of ours keeps its data in the host's state directory: in the
 //! foreground it ends with us, detached it stays until `wash down` finds it there.
 
-use std::io::Read as _;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::io::{ErrorKind, Read as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use trellis_nats_server::{
@@ -74,6 +74,11 @@ pub fn ensure(
     if port != 0 && greets(port) {
         let url = format!("nats://{}:{port}", Ipv4Addr::LOCALHOST);
         return Ok((LocalNats::Joined, settings.at(&url)?));
+    }
+    if port != 0 && is_taken(port) {
+        return Err(Failure::local(format!(
+            "cannot start nats-server: port {port} is in use by something that does not greet as one; choose another with --nats-port, or name a server with --nats-url"
+        )));
     }
     let server = find_executable()?;
     let launch = Launch::new(&server.path, &store)
@@ -152,11 +157,16 @@ fn greets(port: u16) -> bool {
     greeting().unwrap_or(false)
 }
 
+/// Whether something else listens on a port of this machine. The server would say so too, at the end of a long log.
+fn is_taken(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+        .is_err_and(|error| error.kind() == ErrorKind::AddrInUse)
+}
+
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 mod tests {
     use std::io::Write as _;
-    use std::net::TcpListener;
     use std::thread;
 
     use super::*;
@@ -173,5 +183,13 @@ mod tests {
         assert!(greets(serve(b"INFO {\"server_id\":\"x\"}\r\n")));
         assert!(!greets(serve(b"HTTP/1.1 400\r\n\r\n")));
         assert!(!greets(serve(b"")));
+    }
+
+    #[test]
+    fn a_port_is_taken_while_somebody_listens_there() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(is_taken(port));
+        assert!(!is_taken(0), "the system finds a free one");
     }
 }

@@ -47,7 +47,7 @@ pub fn resolve(written: &str) -> Result<String, Failure> {
 fn file(path: &Path) -> Result<String, Failure> {
     let found: PathBuf = fs::canonicalize(path).map_err(|error| {
         Failure::local(format!(
-            "cannot find the file {}: {error}; build it with `wash build`, or write a reference in a registry as `oci://…`",
+            "cannot find the file {}: {error}; `wash build` makes it, and says where it is",
             path.display()
         ))
     })?;

@@ -4,9 +4,12 @@
 //! was assembled with, under its own name or under one by which wasmCloud 1.x publishes it.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 use crate::limits::COMPONENT_BYTES_MAX;
 
@@ -149,14 +152,31 @@ pub(crate) fn read_component(path: &Path) -> Result<Vec<u8>, ArtifactError> {
             source,
         },
     };
-    // Looked at before it is opened, because opening a pipe waits for its other end.
+    // Looked at before it is opened, because opening a device can do something to it. What stands there when it is opened
+    // may be another file, so nothing is waited for then either: a pipe would wait for its other end.
     if !std::fs::metadata(path).map_err(io)?.is_file() {
         return Err(ArtifactError::NotAFile {
             path: path.to_owned(),
         });
     }
-    let file = File::open(path).map_err(io)?;
-    let bytes = file.metadata().map_err(io)?.len();
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed())
+        .open(path)
+        .map_err(io)?;
+    let metadata = file.metadata().map_err(io)?;
+    if !metadata.is_file() {
+        return Err(ArtifactError::NotAFile {
+            path: path.to_owned(),
+        });
+    }
+    let bytes = metadata.len();
+    // Not read at all: files that the kernel makes up have no length either, and reading some of them never ends.
+    if bytes == 0 {
+        return Err(ArtifactError::Empty {
+            path: path.to_owned(),
+        });
+    }
     if bytes > COMPONENT_BYTES_MAX {
         return Err(ArtifactError::TooLarge {
             path: path.to_owned(),
@@ -286,10 +306,22 @@ mod tests {
     }
 
     #[test]
+    #[cfg(target_os = "linux")]
+    fn a_file_that_the_kernel_makes_up_is_not_read() {
+        // Regular by its type. Reading `/proc/kmsg` instead would wait for the kernel's next message.
+        for path in ["/proc/self/status", "/proc/self/mem"] {
+            assert!(matches!(
+                read_component(Path::new(path)),
+                Err(ArtifactError::Empty { .. })
+            ));
+        }
+    }
+
+    #[test]
     fn the_largest_component_is_read_and_one_byte_more_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("c.wasm");
-        let file = File::create(&path).unwrap();
+        let file = std::fs::File::create(&path).unwrap();
         file.set_len(COMPONENT_BYTES_MAX).unwrap();
         assert_eq!(
             read_component(&path).unwrap().len() as u64,

@@ -199,7 +199,7 @@ impl Host {
             routes: routes.clone(),
             limits: PeerLimits::default(),
         };
-        let gate = Arc::new(PeerGate::new(Arc::clone(&router), guests.clone()));
+        let gate = Arc::new(PeerGate::new(&router, guests.clone()));
         let peers = control.run(Peers::start(peers, gate)).await??;
         router.join(peers.clone(), routes.clone());
 
@@ -355,6 +355,7 @@ impl Drop for Host {
     fn drop(&mut self) {
         self.intake.cancel();
         self.shared.cancel.cancel();
+        self.shared.router.forget_all();
     }
 }
 

@@ -47,6 +47,14 @@ pub const OUTPUT_LINE_BYTES_MAX: usize = 8 * 1024;
 /// Bytes of output that one invocation may log. What exceeds them is dropped and the loss is said once.
 pub const OUTPUT_BYTES_MAX: usize = 64 * 1024;
 
+/// Resources that the host holds for one instance at a time: streams, fields, bodies, buckets. A request needs a dozen.
+pub const RESOURCES_MAX: usize = 1_024;
+
+/// Size of one set of HTTP fields that a guest can make, in bytes, with what each costs the host beside its text.
+///
+/// Twice what the HTTP server takes from a client. With [`RESOURCES_MAX`] it bounds what a guest can make the host hold.
+pub const HTTP_FIELDS_BYTES_MAX: usize = 32 * 1024;
+
 /// Random bytes that a guest can ask for at once.
 pub const RANDOM_BYTES_MAX: u64 = 64 * 1024;
 

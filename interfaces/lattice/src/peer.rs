@@ -25,13 +25,15 @@
 //! the next route; any other does so only where permissions close this host's inbox to others
 //! ([`PeerLimits::inbox_is_closed`]), and has an unknown outcome otherwise.
 //!
-//! What does not authenticate is counted and dropped, and never answered. This module does not know what is called, nor
+//! What does not authenticate is counted and dropped, and never answered. What a host signed that is not in the routes
+//! yet waits a second at most on the **doorstep**, while its roster is asked for, and is then checked as all else. This module does not know what is called, nor
 //! whether it may be: that is the [`PeerHandler`]'s, which authorises every call again.
 
 mod body;
 mod budget;
 mod clock;
 mod courier;
+mod doorstep;
 mod incoming;
 mod message;
 mod outgoing;
@@ -57,6 +59,7 @@ use trellis_protocol::{InvocationHead, Lease, Refusal};
 
 use crate::presence::tally;
 use crate::routes::Routes;
+use outgoing::Callee;
 use shared::Shared;
 
 /// How long a body may bring no byte, and a reader take none, before it is given up.
@@ -307,7 +310,33 @@ impl Peers {
         deadline: Instant,
         cancel: &CancellationToken,
     ) -> Result<Bytes, Refusal> {
-        outgoing::invoke(&self.shared, host, head, payload, deadline, cancel).await
+        let callee = Callee {
+            host,
+            incarnation: None,
+        };
+        outgoing::invoke(&self.shared, callee, head, payload, deadline, cancel).await
+    }
+
+    /// The same for one run of a peer and no other, as a call on a handle must be: another run knows nothing of it.
+    ///
+    /// # Errors
+    /// `bad-handle` where that run is gone before anything was sent; else as [`Self::invoke`], without its `not-here`
+    /// for an unknown peer. The run is looked at as the call is entered, and the call is sealed for it, so a run that
+    /// follows at that moment drops it.
+    pub async fn invoke_run(
+        &self,
+        host: &str,
+        incarnation: u64,
+        head: InvocationHead,
+        payload: Bytes,
+        deadline: Instant,
+        cancel: &CancellationToken,
+    ) -> Result<Bytes, Refusal> {
+        let callee = Callee {
+            host,
+            incarnation: Some(incarnation),
+        };
+        outgoing::invoke(&self.shared, callee, head, payload, deadline, cancel).await
     }
 
     /// Hands an HTTP request to an id that a peer runs. The deadline runs to the response's head; after it, dropping the
@@ -323,7 +352,11 @@ impl Peers {
         cancel: &CancellationToken,
         request: http::Request<PeerBody>,
     ) -> Result<http::Response<PeerBody>, Refusal> {
-        outgoing::http(&self.shared, host, head, deadline, cancel, request).await
+        let callee = Callee {
+            host,
+            incarnation: None,
+        };
+        outgoing::http(&self.shared, callee, head, deadline, cancel, request).await
     }
 
     /// Tells a peer that an instance has ended. A peer that is not there holds nothing of it any more.

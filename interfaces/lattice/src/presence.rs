@@ -4,7 +4,8 @@
 //! - the *speaker* publishes a signed beat at each interval, and at once when roster or state change;
 //! - the *answerer* sends the signed roster to whoever asks for it;
 //! - the *listener* takes everybody's beats, keeps the table of who was heard, pulls rosters that a beat announces as
-//!   new, and puts hosts into [`Routes`] once their roster's signature and certificate hold;
+//!   new, and puts hosts into [`Routes`] once their roster's signature and certificate hold; the roster of a host that
+//!   calls before it was heard is pulled at once;
 //! - pulls run beside the listener, a few at a time, after a random pause, so that a change is not asked for by every
 //!   host in the same millisecond.
 //!
@@ -114,7 +115,7 @@ impl Presence {
     /// # Errors
     /// [`PresenceStartError`].
     pub async fn start(options: PresenceOptions) -> Result<Self, PresenceStartError> {
-        let routes = Routes::new();
+        let (routes, knocks) = Routes::new();
         let rejected = Arc::new(Tally::default());
         let (tracker, cancel) = (TaskTracker::new(), CancellationToken::new());
         let own = Arc::new(Own::new(&options)?);
@@ -122,7 +123,8 @@ impl Presence {
 
         let asked = subscribe(&options.client, options.subjects.roster(&host)).await?;
         let beats = subscribe(&options.client, options.subjects.presence_all()).await?;
-        let listener = listener::Listener::new(&options, routes.clone(), Arc::clone(&rejected));
+        let known = routes.clone();
+        let listener = listener::Listener::new(&options, known, knocks, Arc::clone(&rejected));
         let speaker = speaker::Speaker {
             client: options.client.clone(),
             subject: options.subjects.presence(&host),

@@ -11,13 +11,16 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use trellis_claims::{HostCertificate, PublicKey};
 use trellis_protocol::EntityId;
 use trellis_protocol::presence::{Beat, Roster, State};
 
 /// How many losses a slow listener may be behind before it is told that it missed some.
 const LOST_BACKLOG: usize = 256;
+
+/// Most knocks that wait for the presence task. Beyond them the next beat must do.
+const KNOCKS_MAX: usize = 64;
 
 /// One way to an id: a host that runs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +100,14 @@ struct Inner {
     view: RwLock<Arc<View>>,
     lost: broadcast::Sender<LostHost>,
     changed: watch::Sender<u64>,
+    knocks: mpsc::Sender<Knock>,
+}
+
+/// A host that is not in the table in this run, and has sent what it signed for this run of this host.
+#[derive(Debug)]
+pub(crate) struct Knock {
+    pub(crate) host: PublicKey,
+    pub(crate) incarnation: u64,
 }
 
 #[derive(Default)]
@@ -169,14 +180,25 @@ impl Routes {
         Some((entry.key.clone(), entry.incarnation))
     }
 
-    pub(crate) fn new() -> Self {
-        Self {
-            inner: Arc::new(Inner {
-                view: RwLock::default(),
-                lost: broadcast::Sender::new(LOST_BACKLOG),
-                changed: watch::Sender::new(0),
-            }),
-        }
+    /// Tells the presence task of a host that it should ask for its roster. Forgotten where too many have knocked.
+    pub(crate) fn knock(&self, knock: Knock) {
+        // Full or closed: the host is heard by its beats, or nobody is any more.
+        let _ = self.inner.knocks.try_send(knock);
+    }
+
+    /// The empty table, and what knocks at it.
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Knock>) {
+        let (knocks, knocked) = mpsc::channel(KNOCKS_MAX);
+        let inner = Inner {
+            view: RwLock::default(),
+            lost: broadcast::Sender::new(LOST_BACKLOG),
+            changed: watch::Sender::new(0),
+            knocks,
+        };
+        let routes = Self {
+            inner: Arc::new(inner),
+        };
+        (routes, knocked)
     }
 
     /// Puts a host whose roster and certificate have been checked, in place of what was known of it.

@@ -8,8 +8,11 @@
 //! | [`host`] | `C.host.{ping,get,stop}`, `C.label.{put,del}` |
 //! | [`component`] | `C.component.{auction,scale,update}` |
 //! | [`provider`] | `C.provider.{auction,start,stop}` |
-//! | [`lattice`] | `C.link.{put,del,get}`, `C.config.{put,get,del}`, `C.claims.get`, `C.registry.put` |
+//! | [`lattice`] | `C.link.{put,del,get}`, `C.config.{put,get,del}`, `C.claims.get` |
 //! | [`call`] | `C.component.call.<host>`, of this project alone |
+//!
+//! [`RegistryCredentials`] is the body of `C.registry.put`, which clients can publish for hosts of wasmCloud; hosts of
+//! this project do not subscribe to it.
 //!
 //! A host reads what it was sent with [`parse`], which checks sizes before and contents after decoding. Every answer is
 //! an [`Envelope`]; a client reads it with [`parse_reply`].

@@ -146,7 +146,9 @@ pub struct Opened {
 /// Puts a frame into a signed envelope.
 ///
 /// # Errors
-/// [`EnvelopeError::Length`] where the frame has more than [`FRAME_BYTES_MAX`] bytes, or the recipient's key is no key.
+/// [`EnvelopeError::Length`] where the frame has more than [`FRAME_BYTES_MAX`] bytes, or where the recipient is so long
+/// that the envelope exceeds [`ENVELOPE_BYTES_MAX`]. Whether the recipient is a host's key is not checked: an envelope
+/// for something else is read by nobody.
 pub fn seal(
     key: &SigningKey,
     address: &Address<'_>,

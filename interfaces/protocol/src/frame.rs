@@ -24,8 +24,12 @@
 //! `rest` announces. A body is data too. Data costs credit: see [`data_cost`]. A stream that carries a body begins with
 //! [`STREAM_INITIAL_BYTES`] of credit; one that carries the rest of a value with none, until its reader has the room.
 //!
-//! Everything in a frame but its bulk bytes is bounded by [`HEAD_BYTES_MAX`], and every list in it by a count of its
-//! own, so decoding allocates no more than a small multiple of the frame's length.
+//! Trailers stand in the last data frame of a body, which may have bytes as well: its reader hands on the bytes, then
+//! the trailers.
+//!
+//! Everything in a frame but its bulk bytes is bounded by [`HEAD_BYTES_MAX`], in an http request by twice that (it has
+//! the invocation's head and the message's), and every list in it by a count of its own, so decoding allocates no more
+//! than a small multiple of the frame's length.
 
 mod field;
 pub(crate) mod wire;
@@ -144,7 +148,7 @@ pub enum Frame {
         bytes: Bytes,
         /// Whether the stream ends here.
         last: bool,
-        /// Trailer fields of a body; only where `last` is set.
+        /// Trailer fields of a body, which come behind `bytes`; only where `last` is set.
         trailers: Option<Fields>,
     },
     /// The reader of a stream can take more.
@@ -254,7 +258,10 @@ impl Frame {
     }
 
     /// The call's number in bytes that are no acceptable frame, so that their sender can be told; `None` where it
-    /// cannot be read, or where the frame came from a callee, whom no refusal may reach.
+    /// cannot be read, or where the kind is none that begins a call.
+    ///
+    /// All other kinds may come from a callee, and unknown ones from anybody: a refusal of them would end whatever call
+    /// its reader has begun under the same number.
     pub fn refusable_call(bytes: &[u8]) -> Option<CallNumber> {
         wire::refusable_call(bytes)
     }

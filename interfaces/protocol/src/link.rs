@@ -9,7 +9,7 @@ use crate::id::{EntityId, LinkName};
 
 /// A link, as it is put, stored, listed and deleted.
 ///
-/// At most one link exists for a source, a name, a package and an interface.
+/// At most one link exists for a source, a name, a package and an interface; several may share a [`LinkKey`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {
     /// The caller: an actor, or a provider that calls actors.
@@ -36,7 +36,10 @@ pub struct Link {
 /// Most interfaces, and most configuration names at one end, of one link.
 pub const LINK_LIST_MAX: usize = 64;
 
-/// What identifies a link: no two links of a lattice share it.
+/// What links are found and deleted by.
+///
+/// Several links may share it where they lead to different targets for different interfaces; putting one to another
+/// target for an interface that is covered already is refused. Deleting by it deletes all that share it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct LinkKey {
     /// The caller.
@@ -51,7 +54,7 @@ pub struct LinkKey {
 }
 
 impl Link {
-    /// The part that identifies it.
+    /// The part by which it is found and deleted, which other links to other targets may share.
     pub fn key(&self) -> LinkKey {
         LinkKey {
             source_id: self.source_id.clone(),

@@ -6,15 +6,20 @@
 //! | --- | --- | --- | --- | --- |
 //! | `C.host.ping` | clients | every host | | empty; a host description each |
 //! | `C.host.{get,stop}.<host>` | clients | that host | | see `control` |
+//! | `C.label.{put,del}.<host>` | clients | that host | | see `control` |
+//! | `C.{component,provider}.auction` | clients | every host | | a bid each, or silence where the host cannot |
 //! | `C.component.{scale,update,call}.<host>` | clients | that host | | see `control` |
 //! | `C.provider.{start,stop}.<host>` | clients | that host | | see `control` |
 //! | `C.link.{put,del,get}` | clients | every host | `C.link` | see `control` |
-//! | `C.claims.{get,put}` | clients | every host | `C.claims` | see `control` |
+//! | `C.claims.get` | clients | every host | `C.claims` | see `control` |
 //! | `C.config.{put,get,del}.<name>` | clients | every host | `C.config` | see `control` |
 //! | `wasmbus.evt.{lattice}.{event}` | hosts | anyone | | a CloudEvent; none |
 //! | `trellis.rpc.v1.{lattice}.{host}.{sender}` | hosts | that host | | a sealed frame; answers go to the sender's own rpc subject |
 //! | `trellis.presence.v1.{lattice}.{host}` | that host | every host | | a signed beat; none |
 //! | `trellis.roster.v1.{lattice}.{host}` | hosts | that host | | empty; a signed roster |
+//!
+//! Hosts subscribe to `C.{host,label,component,provider}.*.<host>`, and in the queue groups to `C.link.*`, `C.claims.*`
+//! and `C.config.>`; what none of the rows above names is refused there.
 
 use crate::id::{EntityId, LatticeName};
 
@@ -34,7 +39,7 @@ pub struct Subjects {
 /// What a control subject asks for, read back from the subject that arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ControlRequest<'a> {
-    /// `host`, `component`, `provider`, `link`, `claims`, `config`, `label`, `registry`.
+    /// `host`, `component`, `provider`, `link`, `claims`, `config`, `label`.
     pub noun: &'a str,
     /// `ping`, `scale`, `put` …
     pub verb: &'a str,
@@ -77,7 +82,7 @@ impl Subjects {
             .collect()
     }
 
-    /// What every host subscribes to without a queue group.
+    /// What every host subscribes to without a queue group, beside the auctions.
     pub fn control_broadcast(&self) -> Vec<String> {
         vec![self.control("host", "ping")]
     }

@@ -4,10 +4,13 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use trellis_lattice_tests::deploy::scale;
-use trellis_lattice_tests::{HostFixture, HostId as _, Lattice, eventually, http};
+use trellis_lattice_tests::{HostFixture, HostId as _, Lattice, http};
 
 /// The queue behind an actor's permits, as a host has it.
 const QUEUE: usize = 1_024;
+
+/// Time for a request to arrive where it runs or waits.
+const HEAD_START: Duration = Duration::from_millis(200);
 
 async fn probe_with_permits(count: u32) -> (Lattice, HostFixture, String) {
     let lattice = Lattice::start().await;
@@ -88,18 +91,13 @@ async fn more_permits_can_be_given_while_requests_wait() {
         let url = format!("{url}/slow?n=2000");
         async move { http::get(&url).await }
     });
+    // Nobody outside sees who runs and who waits, so each gets a head start.
+    tokio::time::sleep(HEAD_START).await;
     let waiting = tokio::spawn({
         let url = format!("{url}/");
-        async move {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-            http::get(&url).await
-        }
+        async move { http::get(&url).await }
     });
-    eventually("the slow request runs", async || {
-        tokio::time::sleep(Duration::from_millis(400)).await;
-        Some(())
-    })
-    .await;
+    tokio::time::sleep(HEAD_START).await;
     let running = host.host().inventory().components.remove(0);
     let more = scale(host.id(), &running.image_ref, "probe", 2);
     assert_eq!(lattice.operator().scale(&more).await, Ok(2));

@@ -204,7 +204,7 @@ async fn what_fails_says_why_on_stderr_and_by_its_exit_code() {
         (&["nonsense"][..], 2),
         (&["call", "hello", "no-interface"], 2),
         (&["get", "inventory", "nobody"], 1),
-        (&["get", "hosts", "--lattice", "elsewhere"], 0),
+        (&["get", "hosts", "--lattice", "elsewhere"], 3),
         (&["get", "links", "--lattice", "elsewhere"], 3),
         (&["get", "hosts", "--nats-url", "nats://127.0.0.1:1"], 3),
         (&["claims", "inspect", "missing.wasm"], 5),

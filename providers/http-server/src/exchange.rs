@@ -23,7 +23,9 @@ use crate::connection::Connection;
 use crate::problem::Problem;
 use crate::request::{is_idempotent, is_readonly, make_absolute, strip_hop_by_hop, traceparent};
 use crate::request_body::RequestBody;
-use crate::response::{apply_policy, close_connection, is_bodiless, sanitise, settle_bodiless};
+use crate::response::{
+    apply_policy, close_connection, declared_length, is_bodiless, sanitise, settle_bodiless,
+};
 use crate::response_body::ResponseBody;
 use crate::route::Route;
 
@@ -113,7 +115,8 @@ pub(crate) async fn answer(
     Ok(if is_bodiless(&method, response.status()) {
         without_body(&method, response, exchange)
     } else {
-        response.map(|body| ResponseBody::new(body, exchange))
+        let declared = declared_length(response.headers());
+        response.map(|body| ResponseBody::new(body, declared, exchange))
     })
 }
 

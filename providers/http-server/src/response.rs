@@ -44,7 +44,8 @@ fn check_length(response: &mut Response<Body>) {
     }
 }
 
-fn declared_length(headers: &HeaderMap) -> Option<u64> {
+/// The length that a head declares, where it declares one and in proper form.
+pub(crate) fn declared_length(headers: &HeaderMap) -> Option<u64> {
     let mut values = headers.get_all(CONTENT_LENGTH).iter();
     let text = values.next()?.to_str().ok()?;
     let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());

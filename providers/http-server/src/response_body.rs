@@ -21,18 +21,22 @@ pub(crate) struct ResponseBody {
     inner: Body,
     /// The rest of a large frame.
     rest: Bytes,
+    /// Bytes to come by the head's `Content-Length`. The connection reads that many and drops the body.
+    declared_left: Option<u64>,
     /// Nothing where the exchange ends elsewhere.
     exchange: Option<Exchange>,
 }
 
 impl ResponseBody {
-    pub(crate) fn new(inner: Body, mut exchange: Exchange) -> Self {
-        if inner.is_end_stream() {
+    /// The body behind a head that declares `declared` bytes, if it does.
+    pub(crate) fn new(inner: Body, declared: Option<u64>, mut exchange: Exchange) -> Self {
+        if inner.is_end_stream() || declared == Some(0) {
             exchange.complete();
         }
         Self {
             inner,
             rest: Bytes::new(),
+            declared_left: declared,
             exchange: Some(exchange),
         }
     }
@@ -42,6 +46,7 @@ impl ResponseBody {
         Self {
             inner: empty(),
             rest: Bytes::new(),
+            declared_left: None,
             exchange: None,
         }
     }
@@ -53,7 +58,11 @@ impl ResponseBody {
         if let Some(exchange) = &mut self.exchange {
             exchange.bytes += data.len() as u64;
         }
-        if self.rest.is_empty() && self.inner.is_end_stream() {
+        if let Some(left) = &mut self.declared_left {
+            *left = left.saturating_sub(data.len() as u64);
+        }
+        let is_last = self.declared_left == Some(0) || self.inner.is_end_stream();
+        if self.rest.is_empty() && is_last {
             self.end();
         } else {
             mark(WaitsFor::Client);

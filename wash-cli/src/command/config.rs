@@ -79,9 +79,11 @@ async fn delete(name: &str, settings: &Settings) -> Result<Report, Failure> {
     let message = lattice.client().del_config(name).await.map_err(|error| {
         lattice.failure(&format!("cannot delete the configuration {name}"), &error)
     })?;
-    Ok(Report::new(format!("configuration {name} deleted\n"))
-        .with("name", name)
-        .with_some("message", remark(&message)))
+    Ok(
+        Report::new(format!("there is no configuration {name} any more\n"))
+            .with("name", name)
+            .with_some("message", remark(&message)),
+    )
 }
 
 fn check_name(name: &str) -> Result<(), Failure> {

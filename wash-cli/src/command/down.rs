@@ -24,8 +24,9 @@ use crate::state_dir::{Record, StateDir, start_ticks};
 /// How often a stopping host is looked at.
 const POLL_EVERY: Duration = Duration::from_millis(50);
 
-/// How long a host may take to end once it has announced its end, or was signalled.
-const END_WITHIN: Duration = Duration::from_secs(15);
+/// How long a host may take to end once it has announced its end, or was signalled: somewhat more than the 30 s that a
+/// host has for what runs on it, so that a host which is still finishing requests is not killed.
+const END_WITHIN: Duration = Duration::from_secs(40);
 
 /// How long a host that is still starting may take to say who it is.
 const RECORD_WITHIN: Duration = Duration::from_secs(5);

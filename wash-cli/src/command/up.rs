@@ -278,7 +278,7 @@ fn detach(args: &Up, settings: &Settings, state_dir: &StateDir) -> Result<Report
 fn start_daemon(args: &Up, settings: &Settings, state_dir: &StateDir) -> Result<Report, Failure> {
     let mut child = spawn_daemon(args, settings, state_dir)?;
     let progress = Progress::start("waiting for the host");
-    let waited = wait_for_daemon(&mut child, settings, state_dir);
+    let waited = wait_for_daemon(&mut child, args, settings, state_dir);
     drop(progress);
     waited.inspect_err(|_| {
         // It may have ended by itself, and then there is nothing left to do.
@@ -331,6 +331,7 @@ fn spawn_daemon(args: &Up, settings: &Settings, state_dir: &StateDir) -> Result<
 
 fn wait_for_daemon(
     child: &mut Child,
+    args: &Up,
     settings: &Settings,
     state_dir: &StateDir,
 ) -> Result<Report, Failure> {
@@ -374,8 +375,11 @@ fn wait_for_daemon(
     Ok(
         ready(&inventory.friendly_name, &record, settings, state_dir)
             .aside(format!(
-                "note: it logs to {}; `wash down` stops it",
-                log.display()
+                "note: it logs to {}; `wash down{}` stops it",
+                log.display(),
+                args.state_dir
+                    .as_ref()
+                    .map_or_else(String::new, |dir| format!(" --state-dir {}", dir.display()))
             ))
             .with("log", &log),
     )

@@ -68,20 +68,24 @@ impl Actor {
             sender,
             admitted,
         ));
-        let response = tokio::select! {
-            biased;
-            done = &mut run => {
-                let head = head.try_recv().map_err(|_| no_response(self, done))?;
-                return finish(self, head, None);
+        let mut dropped = false;
+        let response = loop {
+            tokio::select! {
+                biased;
+                done = &mut run => {
+                    let head = if dropped { None } else { head.try_recv().ok() };
+                    return finish(self, head.ok_or_else(|| no_response(self, done))?, None);
+                }
+                head = &mut head, if !dropped => match head {
+                    Ok(head) => break head,
+                    // The guest gave up its way to answer. Why is told by its end, for which it has the same time.
+                    Err(_) => dropped = true,
+                },
+                () = cancel.cancelled() => {
+                    return Err(Refusal::new(RefusalCode::Cancelled, "the caller has gone"));
+                }
+                () = tokio::time::sleep_until(deadline.into()) => return Err(deadline_exceeded()),
             }
-            head = &mut head => match head {
-                Ok(head) => head,
-                Err(_) => return Err(no_response(self, run.await)),
-            },
-            () = cancel.cancelled() => {
-                return Err(Refusal::new(RefusalCode::Cancelled, "the caller has gone"));
-            }
-            () = tokio::time::sleep_until(deadline.into()) => return Err(deadline_exceeded()),
         };
         let until = Instant::now() + BODY_TOTAL_MAX;
         guest_deadline.extend_to(until);
@@ -172,9 +176,15 @@ fn finish(actor: &Actor, head: Head, guest: Option<Running>) -> Result<HttpRespo
             ),
         )
     })?;
+    let declared = response
+        .headers()
+        .get(http::header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse().ok());
     Ok(response.map(|body| {
         Body::new(ResponseBody {
-            left: body.size_hint().exact(),
+            // A body that the guest writes piece by piece has no length of its own. The guest is held to the declared
+            // one, and whoever reads stops there.
+            left: body.size_hint().exact().or(declared),
             body,
             idle: None,
             ended: false,

@@ -13,11 +13,11 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::Actor;
-use super::output::{Output, Stream};
+use super::output::{Allowance, Output, Stream};
 use crate::engine::{GuestRunning, InstanceLimits, SliceClock};
 use crate::imports::outgoing_http::DeniedHttp;
 use crate::invocation::{Invocation, deadline_exceeded};
-use crate::limits::{HOST_CALL_FUEL, RANDOM_BYTES_MAX};
+use crate::limits::{HOST_CALL_FUEL, HTTP_FIELDS_BYTES_MAX, RANDOM_BYTES_MAX, RESOURCES_MAX};
 use crate::router::{Router, ServedBy};
 
 /// What a store holds beside the guest's own memory.
@@ -26,6 +26,7 @@ pub(crate) struct State {
     wasi: WasiCtx,
     http: WasiHttpCtx,
     outgoing_http: DeniedHttp,
+    pub(crate) log_allowance: Allowance,
     pub(crate) limits: InstanceLimits,
     pub(crate) clock: SliceClock,
     pub(crate) caller: Caller,
@@ -48,8 +49,12 @@ pub(crate) struct Caller {
     /// Link names that the guest chose, by `namespace:package/interface`.
     pub(crate) links: HashMap<String, LinkName>,
     /// Who gave this instance handles. They are told when it ends.
-    pub(crate) lenders: Vec<(EntityId, ServedBy)>,
+    pub(crate) lenders: Vec<Lender>,
 }
+
+/// Somebody who holds something for an instance: a provider, and where it runs. Nobody knows where while the answer is
+/// out, nor if it never comes.
+pub(crate) type Lender = (EntityId, Option<ServedBy>);
 
 /// When a guest must be done. It moves once: a guest that has set the head of its response gets time for the body.
 #[derive(Debug, Clone)]
@@ -81,16 +86,24 @@ impl State {
         let mut wasi = WasiCtx::builder();
         // Nothing is inherited: no arguments, environment, directories or network. What the builder does not name stays
         // closed, and name look-ups are closed by hand because their default is a check at run time.
-        wasi.stdout(Output::new(actor.id.clone(), Stream::Stdout))
-            .stderr(Output::new(actor.id.clone(), Stream::Stderr))
+        let log_allowance = Allowance::new();
+        let output = |stream| Output::new(actor.id.clone(), stream, log_allowance.clone());
+        wasi.stdout(output(Stream::Stdout))
+            .stderr(output(Stream::Stderr))
             .allow_tcp(false)
             .allow_udp(false)
             .allow_ip_name_lookup(false)
             .max_random_size(RANDOM_BYTES_MAX);
+        // What the host holds for a guest is not in the guest's memory, so it has limits of its own.
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(RESOURCES_MAX);
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(HTTP_FIELDS_BYTES_MAX);
         let state = Self {
-            table: ResourceTable::new(),
+            table,
             wasi: wasi.build(),
-            http: WasiHttpCtx::new(),
+            http,
+            log_allowance,
             outgoing_http: DeniedHttp,
             limits: InstanceLimits::new(Arc::clone(&engine.memory), actor.memory_bytes_max()),
             clock: SliceClock::new(Arc::clone(&engine.cpu), Arc::clone(&actor.turn)),
@@ -169,14 +182,27 @@ impl Caller {
         }
     }
 
+    /// Remembers that somebody is asked for a handle, before it is: a guest that is stopped meanwhile may have got it.
+    /// Says whether that is news: it is not where a former question was never answered.
+    pub(crate) fn asks(&mut self, target: &EntityId) -> bool {
+        let asked = (target.clone(), None);
+        let is_news = !self.lenders.contains(&asked);
+        if is_news {
+            self.lenders.push(asked);
+        }
+        is_news
+    }
+
+    /// The one who was asked, and had not been before, has answered and lent nothing that is not noted.
+    pub(crate) fn answered(&mut self, target: &EntityId) {
+        self.lenders.retain(|(id, by)| id != target || by.is_some());
+    }
+
     /// Remembers that somebody gave this instance a handle.
     pub(crate) fn borrowed_from(&mut self, target: EntityId, served_by: ServedBy) {
-        if !self
-            .lenders
-            .iter()
-            .any(|(id, by)| *id == target && *by == served_by)
-        {
-            self.lenders.push((target, served_by));
+        let lender = (target, Some(served_by));
+        if !self.lenders.contains(&lender) {
+            self.lenders.push(lender);
         }
     }
 }

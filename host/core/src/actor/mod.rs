@@ -8,7 +8,7 @@ mod function;
 pub(crate) mod grants;
 mod http;
 pub(crate) mod instance;
-mod output;
+pub(crate) mod output;
 pub(crate) mod prepared;
 mod stop;
 
@@ -41,6 +41,15 @@ pub struct ActorSettings {
     pub annotations: BTreeMap<String, String>,
     /// Linear memory of one instance in bytes; the default limit where `None`.
     pub memory_bytes_max: Option<usize>,
+}
+
+impl ActorSettings {
+    /// The limit that holds, in bytes.
+    pub(crate) fn memory_limit_bytes(&self) -> usize {
+        self.memory_bytes_max
+            .unwrap_or(MEMORY_BYTES_DEFAULT)
+            .min(MEMORY_BYTES_MAX)
+    }
 }
 
 /// A running actor.
@@ -99,9 +108,8 @@ impl Actor {
     pub(crate) fn apply(&self, settings: ActorSettings) {
         self.admission.set_count(settings.count);
         self.count.store(settings.count, Ordering::Relaxed);
-        let memory = settings.memory_bytes_max.unwrap_or(MEMORY_BYTES_DEFAULT);
         self.memory_bytes_max
-            .store(memory.min(MEMORY_BYTES_MAX), Ordering::Relaxed);
+            .store(settings.memory_limit_bytes(), Ordering::Relaxed);
         *self
             .settings
             .write()
@@ -109,6 +117,14 @@ impl Actor {
             config: settings.config.into(),
             annotations: settings.annotations,
         };
+    }
+
+    /// Whether its instances could start with these settings.
+    ///
+    /// # Errors
+    /// [`PrepareError::Memory`].
+    pub(crate) fn check(&self, settings: &ActorSettings) -> Result<(), PrepareError> {
+        self.prepared.check_memory(settings.memory_limit_bytes())
     }
 
     /// What its claims say.

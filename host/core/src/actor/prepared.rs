@@ -48,7 +48,20 @@ pub enum PrepareError {
     /// It needs more of the pool than a component may have, or an import in a version that is not served.
     #[error("the component cannot be instantiated here: {0}")]
     Instantiate(String),
+    /// Its instances begin with more memory than they may have.
+    #[error(
+        "the component begins with {needed_bytes} bytes of memory, its limit is {limit_bytes}; start it with a larger `max_memory_limit`"
+    )]
+    Memory {
+        /// What an instance needs at least.
+        needed_bytes: usize,
+        /// What it may have.
+        limit_bytes: usize,
+    },
 }
+
+/// Bytes of a page of linear memory, in which components state their needs.
+const WASM_PAGE_BYTES: u64 = 64 * 1024;
 
 impl PrepareError {
     /// A stable word for programs and audits.
@@ -59,6 +72,7 @@ impl PrepareError {
             Self::NotGranted(_) => "grant-missing",
             Self::Import { .. } | Self::Unsupported { .. } => "component-unsupported",
             Self::Instantiate(_) => "component-unlinkable",
+            Self::Memory { .. } => "memory-limit",
         }
     }
 }
@@ -84,6 +98,8 @@ pub(crate) struct Prepared {
     pub(super) pre: InstancePre<State>,
     pub(super) http: Option<ProxyPre<State>>,
     exports: HashMap<String, HashMap<String, Export>>,
+    /// Bytes of linear memory without which no instance starts, at least.
+    memory_bytes_min: usize,
 }
 
 impl std::fmt::Debug for Prepared {
@@ -199,7 +215,18 @@ impl Runtime {
             .then(|| ProxyPre::new(pre.clone()))
             .transpose()
             .map_err(unlinkable)?;
-        Ok(Prepared { pre, http, exports })
+        // Those of the largest memory: wasmtime does not tell the others', which are small in what tools make.
+        let memory_bytes_min = component
+            .resources_required()
+            .and_then(|needs| needs.max_initial_memory_size)
+            .and_then(|pages| usize::try_from(pages.saturating_mul(WASM_PAGE_BYTES)).ok())
+            .unwrap_or(0);
+        Ok(Prepared {
+            pre,
+            http,
+            exports,
+            memory_bytes_min,
+        })
     }
 
     fn link_custom(
@@ -269,6 +296,20 @@ impl Runtime {
 }
 
 impl Prepared {
+    /// Refuses a memory limit under which no instance would ever start (D13).
+    ///
+    /// # Errors
+    /// [`PrepareError::Memory`].
+    pub(crate) fn check_memory(&self, limit_bytes: usize) -> Result<(), PrepareError> {
+        if self.memory_bytes_min <= limit_bytes {
+            return Ok(());
+        }
+        Err(PrepareError::Memory {
+            needed_bytes: self.memory_bytes_min,
+            limit_bytes,
+        })
+    }
+
     /// The function behind an operation, whatever version of the interface the caller names: the type hash decides
     /// whether both mean the same.
     pub(super) fn export(&self, interface: &str, function: &str) -> Option<&Export> {

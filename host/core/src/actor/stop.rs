@@ -2,12 +2,14 @@
 
 use trellis_protocol::{EntityId, Refusal, RefusalCode};
 use wasmtime::{PoolConcurrencyLimitError, Trap};
+use wasmtime_wasi::I32Exit;
 
 use super::instance::State;
+use super::output::printable;
 
 /// Turns what wasmtime says into what a caller is told.
 ///
-/// The caller learns the kind of trap and nothing of the guest's insides; the host's log has the backtrace.
+/// The caller learns the kind of trap; the host's log has the whole chain of causes with the guest's frames.
 pub(crate) fn refusal_of(actor: &EntityId, error: wasmtime::Error, state: &State) -> Refusal {
     if let Some(refusal) = error.downcast_ref::<Refusal>() {
         return passed_on(actor, refusal);
@@ -30,8 +32,15 @@ pub(crate) fn refusal_of(actor: &EntityId, error: wasmtime::Error, state: &State
         )
         .with_remedy("start it with a larger `max_memory_limit`");
     }
-    tracing::warn!(actor_id = %actor, error = format!("{error:?}"), "the actor trapped");
-    let what = trap.map_or_else(|| "a host call failed".to_owned(), ToString::to_string);
+    let chain = format!("{error:#}");
+    tracing::warn!(actor_id = %actor, error = %printable(&chain), "the actor trapped");
+    let what = match (trap, error.downcast_ref::<I32Exit>()) {
+        (Some(trap), _) => trap.to_string(),
+        (None, Some(exit)) => format!("it exited with {} before it had answered", exit.0),
+        // What the host says of its own calls (a full table, fields beyond their limit) is the last link of the chain.
+        (None, None) => error.root_cause().to_string(),
+    };
+    let what = printable(&what);
     Refusal::new(RefusalCode::Trapped, format!("`{actor}` stopped: {what}"))
 }
 

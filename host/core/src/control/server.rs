@@ -1,6 +1,7 @@
 //! Takes requests from NATS and sends the answers back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_nats::{Client, Message, Subscriber};
 use futures::StreamExt;
@@ -16,6 +17,9 @@ use crate::host::Shared;
 
 /// Requests that are worked on at once. Further ones are refused.
 const REQUESTS_MAX: usize = 256;
+
+/// Longest wait for the server to take the subscriptions.
+const SETTLE_MAX: Duration = Duration::from_secs(1);
 
 /// The control interface cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -66,8 +70,8 @@ impl Server {
             subscriptions.push(subscribed.map_err(|error| failed(subject, &error))?);
         }
         // Once the server has them, nobody is told that this host is not there.
-        if let Err(error) = self.client.flush().await {
-            return Err(failed(self.subjects.control("host", "ping"), &error));
+        if let Err(error) = settle(&self.client).await {
+            return Err(failed(self.subjects.control("host", "ping"), &*error));
         }
         let room = Arc::new(Semaphore::new(REQUESTS_MAX));
         for subscription in subscriptions {
@@ -83,6 +87,19 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// Waits until the server has taken what was sent before. A flush says only that it was written; but a server takes what
+/// one connection sends in order, so an echo says more. Without the permission for one, the time must do.
+async fn settle(client: &Client) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let inbox = client.new_inbox();
+    let mut echo = client.subscribe(inbox.clone()).await?;
+    client.publish(inbox, bytes::Bytes::new()).await?;
+    client.flush().await?;
+    if tokio::time::timeout(SETTLE_MAX, echo.next()).await.is_err() {
+        tracing::debug!("no echo from NATS; requests of the first moment may miss this host");
+    }
+    Ok(())
 }
 
 fn failed(subject: String, error: &dyn std::error::Error) -> SubscribeError {
@@ -152,6 +169,7 @@ impl Intake {
                 Answer::Later(work) => work.await,
                 Answer::Silence => return,
             };
+            let bytes = sendable(bytes, client.server_info().max_payload);
             if let Err(error) = client.publish(reply, bytes.into()).await {
                 tracing::warn!(%error, "a control request was not answered");
             }
@@ -160,7 +178,37 @@ impl Intake {
     }
 }
 
+/// An answer that NATS would not carry becomes a refusal that says so, because whoever asked would wait in vain.
+fn sendable(answer: Vec<u8>, most_bytes: usize) -> Vec<u8> {
+    if answer.len() <= most_bytes {
+        return answer;
+    }
+    tracing::warn!(
+        bytes = answer.len(),
+        most_bytes,
+        "an answer is too large for NATS"
+    );
+    Ack::refused(format!(
+        "the answer has {} bytes, and this NATS server carries at most {most_bytes} in a message; raise its `max_payload`",
+        answer.len()
+    ))
+    .to_bytes()
+}
+
 fn traceparent(message: &Message) -> Option<Arc<str>> {
     let value = message.headers.as_ref()?.get("traceparent")?.as_str();
     (value.len() <= TRACEPARENT_BYTES_MAX).then(|| Arc::from(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sendable;
+
+    #[test]
+    fn the_largest_answer_is_sent_and_one_byte_more_becomes_a_refusal() {
+        assert_eq!(sendable(vec![b'x'; 300], 300), [b'x'; 300]);
+        let refusal = sendable(vec![b'x'; 301], 300);
+        assert!(refusal.starts_with(b"{\"success\":false"));
+        assert!(refusal.len() < 300);
+    }
 }

@@ -11,6 +11,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, Mac};
+use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
 
@@ -109,7 +110,15 @@ impl CompileCache {
     /// The compiled component for a digest; `None` where there is none, or where it is not as this host wrote it.
     pub(crate) fn load(&self, digest: &str, engine: &wasmtime::Engine) -> Option<Component> {
         let path = self.path(digest);
-        let file = fs::File::open(&path).ok()?;
+        // Neither a link that leads elsewhere nor a pipe that never ends is a file of ours.
+        let file = fs::OpenOptions::new()
+            .read(true)
+            .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32)
+            .open(&path)
+            .ok()?;
+        if !file.metadata().ok()?.is_file() {
+            return None;
+        }
         let mut bytes = Vec::new();
         file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
         let (code, content) = bytes.split_at_checked(KEY_BYTES)?;

@@ -124,8 +124,11 @@ impl Shared {
             Some(running)
                 if running.reference == wanted.reference || other == OtherReference::IsIgnored =>
             {
-                running.apply(wanted.settings);
-                Ok(running)
+                running
+                    .check(&wanted.settings)
+                    .map(|()| running.apply(wanted.settings))
+                    .map(|()| running)
+                    .map_err(ActorError::from)
             }
             running => self.start_actor(wanted, running.as_deref()).await,
         };
@@ -195,6 +198,7 @@ impl Shared {
                 });
             }
         }
+        prepared.check_memory(settings.memory_limit_bytes())?;
         self.check_owner(&id, &verified.claims, running)?;
         self.announce(&id, &reference, &verified).await?;
         let actor = Actor::new(

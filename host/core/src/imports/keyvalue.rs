@@ -168,15 +168,27 @@ async fn open(
     mut store: StoreContextMut<'_, State>,
     (identifier,): (String,),
 ) -> Answer<Resource<OpenBucket>> {
-    let opened = match first_way(store.data_mut()) {
-        Ok(way) => {
-            let opened = store::Client(&way).open(&identifier).await;
-            opened.map(|opened| opened.map(|handle| (handle, way)))
-        }
-        Err(refusal) => Err(refusal),
+    let way = match first_way(store.data_mut()) {
+        Ok(way) => way,
+        Err(refusal) => return answer(Err(refusal), |never: Resource<OpenBucket>| never),
     };
-    let (handle, way) = match opened {
-        Ok(Ok(opened)) => opened,
+    let target = way.template.target.clone();
+    let is_news = store.data_mut().caller.asks(&target);
+    let opened = store::Client(&way).open(&identifier).await;
+    let caller = &mut store.data_mut().caller;
+    let may_be_lent = matches!(
+        &opened,
+        Err(refusal) if matches!(
+            refusal.code,
+            RefusalCode::Cancelled | RefusalCode::DeadlineExceeded | RefusalCode::OutcomeUnknown
+        )
+    );
+    // With those refusals the bucket may have been opened all the same.
+    if is_news && !may_be_lent {
+        caller.answered(&target);
+    }
+    let handle = match opened {
+        Ok(Ok(handle)) => handle,
         Ok(Err(error)) => return answer(Ok(Err(error)), |never: Resource<OpenBucket>| never),
         Err(refusal) => return answer(Err(refusal), |never: Resource<OpenBucket>| never),
     };
@@ -185,13 +197,11 @@ async fn open(
         .into_inner()
         .unwrap_or_else(PoisonError::into_inner)
         .unwrap_or(ServedBy::Here);
+    caller.borrowed_from(target.clone(), lender.clone());
     let state = store.data_mut();
-    state
-        .caller
-        .borrowed_from(way.template.target.clone(), lender.clone());
     let bucket = state.table.push(OpenBucket {
         handle,
-        target: way.template.target,
+        target,
         link: way.template.link,
         lender,
     })?;

@@ -4,7 +4,7 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, Linker, Lower};
 
 use crate::actor::instance::State;
-use crate::limits::OUTPUT_LINE_BYTES_MAX;
+use crate::actor::output::printable;
 
 /// The levels of `wasi:logging`.
 #[expect(dead_code, reason = "the derived `Lift` makes them from their numbers")]
@@ -41,8 +41,16 @@ fn log(
     store: StoreContextMut<'_, State>,
     (level, context, message): (Level, String, String),
 ) -> wasmtime::Result<()> {
-    let actor = &store.data().caller.actor.id;
-    let (context, message) = (cut(&context), cut(&message));
+    let state = store.data();
+    let actor = &state.caller.actor.id;
+    let (context, message) = (printable(&context), printable(&message));
+    if !state
+        .log_allowance
+        .take(actor, context.len() + message.len())
+    {
+        return Ok(());
+    }
+    let context = &*context;
     match level {
         Level::Trace => tracing::trace!(target: "actor", actor_id = %actor, context, "{message}"),
         Level::Debug => tracing::debug!(target: "actor", actor_id = %actor, context, "{message}"),
@@ -54,8 +62,4 @@ fn log(
         }
     }
     Ok(())
-}
-
-fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(OUTPUT_LINE_BYTES_MAX)]
 }

@@ -1,7 +1,7 @@
 //! Keeps the providers of this host told of their links: whenever the lattice's state changes, each provider's links are
 //! compared with what it was told, and the difference is delivered.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use trellis_protocol::EntityId;
 use trellis_protocol::link::{Link as StateLink, LinkKey};
 use trellis_provider_sdk::{Link, LinkError};
 
-use super::running::End;
+use super::running::{End, WantedLink};
 use crate::router::Router;
 
 /// After so much time a link that a provider refused is offered again: its backend may have come up.
@@ -58,7 +58,7 @@ async fn deliver(router: &Router) {
 }
 
 /// The links of a provider as the state has them, with configuration resolved.
-fn wanted(view: &StateView, id: &EntityId) -> HashMap<(LinkKey, End), Result<Link, LinkError>> {
+fn wanted(view: &StateView, id: &EntityId) -> HashMap<(LinkKey, End), WantedLink> {
     let as_source = view.links_from(id).iter().map(|link| (link, End::Source));
     let as_target = view.links_to(id).iter().map(|link| (link, End::Target));
     as_source
@@ -67,23 +67,28 @@ fn wanted(view: &StateView, id: &EntityId) -> HashMap<(LinkKey, End), Result<Lin
         .collect()
 }
 
-fn resolve(view: &StateView, link: &StateLink, end: End) -> Result<Link, LinkError> {
+fn resolve(view: &StateView, link: &StateLink, end: End) -> WantedLink {
     let names = match end {
         End::Source => &link.source_config,
         End::Target => &link.target_config,
     };
-    let config = view
-        .merged_config(names)
-        .map_err(|missing| LinkError::Config {
-            key: missing.name,
-            reason: "this named configuration does not exist".into(),
-        })?;
-    Ok(Link {
+    let (config, usable) = match view.merged_config(names) {
+        Ok(config) => (config, Ok(())),
+        Err(missing) => {
+            let error = LinkError::Config {
+                key: missing.name,
+                reason: "this named configuration does not exist".into(),
+            };
+            (BTreeMap::default(), Err(error))
+        }
+    };
+    let link = Link {
         key: link.key(),
         target: link.target.clone(),
         interfaces: link.interface_names().collect(),
         end: end.into(),
         config,
         generation: 1,
-    })
+    };
+    WantedLink { link, usable }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
@@ -75,9 +75,18 @@ impl From<End> for LinkEnd {
     }
 }
 
+/// A link as the state has it.
+#[derive(Debug)]
+pub(super) struct WantedLink {
+    pub(super) link: Link,
+    /// Why it cannot be put to the provider as it is.
+    pub(super) usable: Result<(), LinkError>,
+}
+
 /// What a provider was told of a link, and what it answered.
 #[derive(Debug, Clone)]
 struct LinkState {
+    /// As it was told last; as it is wanted, where it was not told yet.
     told: Link,
     outcome: Result<(), LinkError>,
 }
@@ -186,7 +195,7 @@ impl RunningProvider {
     /// Brings the provider's links to what is wanted. Gives back what each new or changed link came to.
     pub(super) async fn apply(
         &self,
-        wanted: HashMap<(LinkKey, End), Result<Link, LinkError>>,
+        wanted: HashMap<(LinkKey, End), WantedLink>,
     ) -> Vec<(LinkKey, Result<(), LinkError>)> {
         let known: Vec<_> = self
             .links
@@ -206,13 +215,13 @@ impl RunningProvider {
             }
         }
         let mut outcomes = Vec::new();
-        for ((key, end), link) in wanted {
+        for ((key, end), WantedLink { mut link, usable }) in wanted {
             let before = known
                 .iter()
                 .find(|(known, _)| known.0 == key && known.1 == end)
                 .map(|(_, state)| state);
-            let (told, outcome) = match link {
-                Ok(mut link) => {
+            let (told, outcome) = match usable {
+                Ok(()) => {
                     if let Some(before) = before {
                         link.generation = before.told.generation;
                         let unchanged = link == before.told;
@@ -233,13 +242,8 @@ impl RunningProvider {
                         });
                     (link, outcome)
                 }
-                Err(error) => {
-                    let Some(before) = before.map(|state| state.told.clone()) else {
-                        outcomes.push((key, Err(error)));
-                        continue;
-                    };
-                    (before, Err(error))
-                }
+                // Callers are told the reason. What the provider was told before, it is not told to forget.
+                Err(error) => (before.map_or(link, |state| state.told.clone()), Err(error)),
             };
             let news = before.is_none_or(|before| before.outcome != outcome || before.told != told);
             self.links
@@ -283,14 +287,119 @@ impl RunningProvider {
             })
     }
 
-    /// Shuts it down. What still runs when the time is over is told that its outcome is unknown.
+    /// Shuts it down. What still runs when the time is over is told that its outcome is unknown. Says whether everything was
+    /// finished in time: a provider that needed all of it has cut something off.
     pub(crate) async fn stop(&self, within: Duration) -> bool {
         // The provider keeps to the time by itself; the rest is for one that does not.
+        let begin = Instant::now();
         let grace = within + Duration::from_secs(1);
         let ended = tokio::time::timeout(grace, self.provider.shutdown(within))
             .await
             .is_ok();
         self.stopping.cancel();
-        ended
+        ended && begin.elapsed() < within
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+mod tests {
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
+
+    use super::*;
+
+    /// Notes the generations of the links that it is told.
+    #[derive(Default)]
+    struct Notes(Mutex<Vec<u64>>);
+
+    #[async_trait]
+    impl Provider for Notes {
+        async fn link_put(&self, link: Link) -> Result<(), LinkError> {
+            self.0.lock().unwrap().push(link.generation);
+            Ok(())
+        }
+
+        async fn link_delete(&self, _: &LinkKey, _: LinkEnd) {}
+
+        async fn shutdown(&self, _: Duration) {}
+    }
+
+    fn wanted(usable: Result<(), LinkError>) -> HashMap<(LinkKey, End), WantedLink> {
+        let key = LinkKey {
+            source_id: EntityId::new("actor").unwrap(),
+            name: LinkName::default(),
+            wit_namespace: "wasi".to_owned(),
+            wit_package: "keyvalue".to_owned(),
+        };
+        let link = Link {
+            key: key.clone(),
+            target: EntityId::new("kv").unwrap(),
+            interfaces: vec!["wasi:keyvalue/store".to_owned()],
+            end: LinkEnd::Target,
+            config: BTreeMap::new(),
+            generation: 1,
+        };
+        [((key, End::Target), WantedLink { link, usable })].into()
+    }
+
+    fn invocation() -> Invocation {
+        Invocation {
+            id: trellis_protocol::InvocationId::random(),
+            source: EntityId::new("actor").unwrap(),
+            target: EntityId::new("kv").unwrap(),
+            operation: trellis_protocol::Operation::new("wasi:keyvalue/store@0.2.0-draft", "open"),
+            link: LinkName::default(),
+            deadline: Instant::now() + Duration::from_secs(1),
+            depth: 1,
+            type_hash: 0,
+            idempotent: false,
+            lease: Lease {
+                host: Arc::from("N"),
+                instance: 1,
+            },
+            chain: Arc::default(),
+            traceparent: None,
+            cancel: CancellationToken::new(),
+            payload: Bytes::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_link_whose_configuration_is_missing_is_refused_by_that_reason_until_it_is_there() {
+        let notes = Arc::new(Notes::default());
+        let running = RunningProvider {
+            id: EntityId::new("kv").unwrap(),
+            reference: "kv".to_owned(),
+            name: "kv",
+            config_names: Vec::new(),
+            annotations: BTreeMap::new(),
+            provider: Arc::clone(&notes) as Arc<dyn Provider>,
+            links: RwLock::default(),
+            stopping: CancellationToken::new(),
+        };
+        let code = |running: &RunningProvider| {
+            let call = invocation();
+            let checked = running.check_link(&call.source, &call.link, &call);
+            checked.err().map(|refusal| refusal.code)
+        };
+        assert_eq!(code(&running), Some(RefusalCode::Overloaded));
+        let missing = || {
+            Err(LinkError::Config {
+                key: "shop".to_owned(),
+                reason: "this named configuration does not exist".to_owned(),
+            })
+        };
+        assert_eq!(running.apply(wanted(missing())).await.len(), 1);
+        assert_eq!(code(&running), Some(RefusalCode::ProviderFailed));
+        assert!(
+            running.apply(wanted(missing())).await.is_empty(),
+            "it is told once"
+        );
+        assert!(notes.0.lock().unwrap().is_empty());
+        assert_eq!(running.apply(wanted(Ok(()))).await.len(), 1);
+        assert_eq!(code(&running), None);
+        assert_eq!(*notes.0.lock().unwrap(), [1]);
     }
 }

@@ -1,8 +1,8 @@
 //! Calls that arrive from other hosts. The peer layer has checked who sends; here it is decided again, from this host's
 //! own copy of the state, whether the call may be made.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use async_trait::async_trait;
@@ -24,19 +24,24 @@ use crate::limits::{STATE_AGE_MAX, STATE_WAIT_MAX, STATE_WAITERS_MAX};
 /// Where calls of other hosts come in.
 #[derive(Debug)]
 pub(crate) struct PeerGate {
-    router: Arc<Router>,
+    /// Not held: the router holds the peers, and these their gate, so that none of the three would ever be dropped.
+    router: Weak<Router>,
     /// Where guests and providers run. The peer layer's own tasks are on the runtime that no guest may keep busy (D14).
     guests: Handle,
     waiting: AtomicUsize,
 }
 
 impl PeerGate {
-    pub(crate) fn new(router: Arc<Router>, guests: Handle) -> Self {
+    pub(crate) fn new(router: &Arc<Router>, guests: Handle) -> Self {
         Self {
-            router,
+            router: Arc::downgrade(router),
             guests,
             waiting: AtomicUsize::new(0),
         }
+    }
+
+    fn router(&self) -> Result<Arc<Router>, Refusal> {
+        self.router.upgrade().ok_or_else(draining)
     }
 
     async fn admit(
@@ -48,12 +53,9 @@ impl PeerGate {
         cancel: CancellationToken,
     ) -> Result<Invocation, Refusal> {
         head.check()?;
-        let router = &self.router;
+        let router = self.router()?;
         if router.is_draining() {
-            return Err(Refusal::new(
-                RefusalCode::Draining,
-                "the host is shutting down",
-            ));
+            return Err(draining());
         }
         if !router.runs(&head.target) {
             return Err(not_here(&head.target));
@@ -71,23 +73,28 @@ impl PeerGate {
             Err(refusal) if sequence > router.state.view().sequence() => {
                 // The sender has seen more of the state than this host. That can delay a refusal, and never grant
                 // anything: what is decided is decided here, a moment later (D8).
-                self.catch_up(sequence, deadline, refusal).await?;
+                self.catch_up(&router, sequence, deadline, refusal).await?;
                 router.authorise(&invocation)?;
             }
             Err(refusal) => return Err(refusal),
         }
-        self.check_source(from, &invocation).await?;
+        self.check_source(&router, from, &invocation).await?;
         Ok(invocation)
     }
 
     /// A source without claims is a provider, or an operator. It must be one that the sending host itself says it runs:
     /// otherwise an actor whose token is missing from the state would pass for something that needs no grant.
-    async fn check_source(&self, from: &PeerHost, invocation: &Invocation) -> Result<(), Refusal> {
+    async fn check_source(
+        &self,
+        router: &Router,
+        from: &PeerHost,
+        invocation: &Invocation,
+    ) -> Result<(), Refusal> {
         let source = &invocation.source;
-        if source.as_str() == OPERATOR_ID || self.router.state.view().token(source).is_some() {
+        if source.as_str() == OPERATOR_ID || router.state.view().token(source).is_some() {
             return Ok(());
         }
-        let Some(remote) = self.router.peers.get() else {
+        let Some(remote) = router.peers.get() else {
             return Err(not_here(&invocation.target));
         };
         let runs_it = || {
@@ -117,6 +124,7 @@ impl PeerGate {
 
     async fn catch_up(
         &self,
+        router: &Router,
         sequence: u64,
         deadline: Instant,
         refusal: Refusal,
@@ -128,7 +136,7 @@ impl PeerGate {
         let within = deadline
             .saturating_duration_since(Instant::now())
             .min(STATE_WAIT_MAX);
-        if self.router.state.reached(sequence, within).await {
+        if router.state.reached(sequence, within).await {
             Ok(())
         } else {
             Err(refusal)
@@ -166,7 +174,7 @@ impl PeerHandler for PeerGate {
         cancel: CancellationToken,
     ) -> Result<Bytes, Refusal> {
         let invocation = self.admit(from, head, payload, deadline, cancel).await?;
-        let router = Arc::clone(&self.router);
+        let router = self.router()?;
         let work = on(
             &self.guests,
             async move { router.invoke_here(invocation).await },
@@ -193,11 +201,11 @@ impl PeerHandler for PeerGate {
         let invocation = self
             .admit(from, head, Bytes::new(), deadline, cancel)
             .await?;
-        let Some(actor) = self.router.actor(&invocation.target) else {
+        let router = self.router()?;
+        let Some(actor) = router.actor(&invocation.target) else {
             return Err(not_here(&invocation.target));
         };
         let request = request.map(|body| Body::new(body.map_err(BodyError::Refused)));
-        let router = Arc::clone(&self.router);
         let work = on(&self.guests, async move {
             actor.http(&router, invocation, request).await
         });
@@ -206,8 +214,14 @@ impl PeerHandler for PeerGate {
     }
 
     async fn release(&self, _from: &PeerHost, lease: Lease) {
-        self.router.release_lease(&lease).await;
+        if let Some(router) = self.router.upgrade() {
+            router.release_lease(&lease).await;
+        }
     }
+}
+
+fn draining() -> Refusal {
+    Refusal::new(RefusalCode::Draining, "the host is shutting down")
 }
 
 /// What a caller is told where the task of its call did not end by itself.

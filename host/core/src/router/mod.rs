@@ -24,6 +24,7 @@ use trellis_protocol::{EntityId, Hop, Lease, LinkName, Refusal, RefusalCode};
 use trellis_provider_sdk::{HttpRequest, HttpResponse};
 
 use crate::actor::Actor;
+use crate::actor::instance::Lender;
 use crate::invocation::Invocation;
 use crate::provider::RunningProvider;
 use authority::Authority;
@@ -186,19 +187,27 @@ impl Router {
     }
 
     /// Releases what an instance held, without keeping anybody waiting.
-    pub(crate) fn release(self: &Arc<Self>, lease: Lease, lenders: Vec<(EntityId, ServedBy)>) {
+    pub(crate) fn release(self: &Arc<Self>, lease: Lease, lenders: Vec<Lender>) {
         let router = Arc::clone(self);
         self.tasks.spawn(async move {
             for (target, lender) in lenders {
+                if !matches!(lender, Some(ServedBy::Peer { .. }))
+                    && let Some(provider) = router.provider(&target)
+                {
+                    provider.release(&lease).await;
+                }
+                let Some(remote) = router.peers.get() else {
+                    continue;
+                };
                 match lender {
-                    ServedBy::Here => {
-                        if let Some(provider) = router.provider(&target) {
-                            provider.release(&lease).await;
-                        }
+                    Some(ServedBy::Here) => {}
+                    Some(ServedBy::Peer { host, .. }) => {
+                        remote.peers.release(&host, lease.clone()).await;
                     }
-                    ServedBy::Peer { host, .. } => {
-                        if let Some(remote) = router.peers.get() {
-                            remote.peers.release(&host, lease.clone()).await;
+                    // Whoever knows nothing of the lease ignores it.
+                    None => {
+                        for route in remote.routes.routes_to(&target) {
+                            remote.peers.release(&route.host, lease.clone()).await;
                         }
                     }
                 }
@@ -252,6 +261,12 @@ impl Router {
     /// Refuses calls from other hosts from now on.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Release);
+    }
+
+    /// Lets go of everything that runs. Providers hold the router they call by, so neither would be dropped otherwise.
+    pub(crate) fn forget_all(&self) {
+        write(&self.actors).clear();
+        write(&self.providers).clear();
     }
 
     /// Waits for what was started on the side.

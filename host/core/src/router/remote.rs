@@ -56,20 +56,11 @@ impl Router {
         incarnation: u64,
     ) -> Result<Bytes, Refusal> {
         let remote = self.remote(&invocation.target)?;
-        if remote
-            .routes
-            .host(host)
-            .is_none_or(|peer| peer.incarnation != incarnation)
-        {
-            return Err(Refusal::new(
-                RefusalCode::BadHandle,
-                format!("the host that gave the handle is gone: {host}"),
-            ));
-        }
         let _flight = self.in_flight.begin(host);
         let head = invocation.head(self.state.view().sequence())?;
-        let sent = remote.peers.invoke(
+        let sent = remote.peers.invoke_run(
             host,
+            incarnation,
             head,
             invocation.payload.clone(),
             invocation.deadline,

@@ -79,6 +79,11 @@ impl Reader {
         polled
     }
 
+    /// Waits until the stream has failed.
+    pub(super) async fn failure(&self) -> Refusal {
+        std::future::poll_fn(|cx| self.reading.stream_in().poll_failure(cx)).await
+    }
+
     /// Gathers the rest of a value, of exactly so many bytes.
     pub(super) async fn rest(&self, beginning: &[u8], rest: u32) -> Result<Vec<u8>, Refusal> {
         let whole = beginning.len() + rest as usize;
@@ -119,6 +124,8 @@ pub(super) struct Arriving {
     reader: Reader,
     /// Runs while the consumer waits, not while it is busy elsewhere.
     idle: Option<Pin<Box<Sleep>>>,
+    /// Trailers that came with the last bytes, and go to the consumer behind them.
+    trailers: Option<Fields>,
     /// The response's call, which ends with its body.
     call: Option<OutgoingCall>,
     cancelled: Option<BoxFuture<'static, ()>>,
@@ -146,6 +153,7 @@ impl Arriving {
         Self {
             reader,
             idle: None,
+            trailers: None,
             call,
             cancelled,
             failed: false,
@@ -181,6 +189,12 @@ impl Body for Arriving {
             return Poll::Ready(Some(Err(gone)));
         }
         let failure = loop {
+            if let Some(fields) = this.trailers.take() {
+                match message::from_fields(fields) {
+                    Ok(trailers) => return Poll::Ready(Some(Ok(BodyFrame::trailers(trailers)))),
+                    Err(refusal) => break refusal,
+                }
+            }
             match this.reader.poll_piece(cx) {
                 Poll::Ready(Some(Ok(piece))) => {
                     this.idle = None;
@@ -190,15 +204,7 @@ impl Body for Arriving {
                     let Piece {
                         bytes, trailers, ..
                     } = piece;
-                    if let Some(fields) = trailers {
-                        // Trailers stand in a frame without data; see `send_body`.
-                        match message::from_fields(fields) {
-                            Ok(trailers) => {
-                                return Poll::Ready(Some(Ok(BodyFrame::trailers(trailers))));
-                            }
-                            Err(refusal) => break refusal,
-                        }
-                    }
+                    this.trailers = trailers;
                     if bytes.is_empty() {
                         continue;
                     }
@@ -222,7 +228,8 @@ impl Body for Arriving {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.failed || self.reader.reading.stream_in().is_read()
+        let is_read = self.reader.reading.stream_in().is_read();
+        self.failed || (is_read && self.trailers.is_none())
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -248,18 +255,30 @@ pub(super) async fn send_body(
         sequence: 0,
     };
     if let Err(refusal) = sender.body(&mut body).await {
-        if out.is_closed() {
-            // The reader said so, or the call has ended: nobody is left to be told.
-            return;
-        }
-        let abort = Frame::Abort {
-            call,
-            stream,
-            refusal,
-        };
-        if let Err(error) = shared.send(to, &abort).await {
-            tracing::debug!(%error, "cannot abort a stream");
-        }
+        abort(shared, to, call, stream, out, refusal).await;
+    }
+}
+
+/// Tells the reader of a stream that it will not be sent to its end, unless nobody is left to be told.
+pub(super) async fn abort(
+    shared: &Shared,
+    to: &Remote,
+    call: CallNumber,
+    stream: Stream,
+    out: &StreamOut,
+    refusal: Refusal,
+) {
+    if out.is_closed() {
+        // The reader said so, or the call has ended.
+        return;
+    }
+    let abort = Frame::Abort {
+        call,
+        stream,
+        refusal,
+    };
+    if let Err(error) = shared.send(to, &abort).await {
+        tracing::debug!(%error, "cannot abort a stream");
     }
 }
 
@@ -333,7 +352,8 @@ impl Sender<'_> {
         Ok(())
     }
 
-    /// Trailers, or the end where no data was known to be the last, go in a frame without data.
+    /// Trailers, or the end where no data was known to be the last, go in a frame without data. Others may put trailers
+    /// into the frame of their last data.
     async fn end(&mut self, trailers: Option<Fields>) -> Result<(), Refusal> {
         self.out.take(0).await?;
         self.send(Bytes::new(), true, trailers).await

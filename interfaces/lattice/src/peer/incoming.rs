@@ -14,7 +14,7 @@ use trellis_protocol::frame::{CallNumber, Fields, Frame, STREAM_INITIAL_BYTES, S
 use trellis_protocol::limits::{FRAME_PAYLOAD_BYTES_MAX, VALUE_BYTES_MAX};
 use trellis_protocol::{InvocationHead, Lease, Refusal, RefusalCode};
 
-use super::body::{Arriving, Reader, Reading, send_body, send_rest};
+use super::body::{Arriving, Reader, Reading, abort, send_body, send_rest};
 use super::message;
 use super::outgoing::{deadline_exceeded, overloaded, too_large};
 use super::remote::{Incoming, NotEntered, Remote};
@@ -214,17 +214,20 @@ impl Call {
         }
         let rest = result.split_off(result.len().min(FRAME_PAYLOAD_BYTES_MAX));
         let rest_bytes = u32::try_from(rest.len()).unwrap_or(u32::MAX);
-        self.answer(&Frame::Reply {
-            call: self.number,
+        let (call, stream) = (self.number, Stream::ToCaller);
+        let reply = Frame::Reply {
+            call,
             result,
             rest: rest_bytes,
-        })
-        .await;
+        };
+        shared.send(&from, &reply).await?;
         if !rest.is_empty() {
             let out = &self.state.download;
-            let sent = send_rest(&shared, &from, self.number, Stream::ToCaller, out, rest).await;
+            let sent = send_rest(&shared, &from, call, stream, out, rest).await;
             if let Err(refusal) = sent {
                 tracing::debug!(host = %from.host.key, %refusal, "a result was not sent to its end");
+                // The caller waits for the rest, and would do so until its deadline.
+                abort(&shared, &from, call, stream, out, refusal).await;
             }
         }
         Ok(())
@@ -251,7 +254,8 @@ impl Call {
                         bytes: credit,
                     },
                 )
-                .await?;
+                .await
+                .map_err(|_| overloaded("the rest of the parameters cannot be asked for"))?;
             let value =
                 reader
                     .rest(beginning, rest)

@@ -22,6 +22,33 @@ use super::remote::{Answer, Outgoing, Remote};
 use super::shared::{Shared, lost_refusal};
 use super::stream_out::StreamOut;
 
+/// Whom a call is for: a host in whatever run it is, or one run of it and no other.
+#[derive(Clone, Copy)]
+pub(super) struct Callee<'a> {
+    pub(super) host: &'a str,
+    pub(super) incarnation: Option<u64>,
+}
+
+impl Callee<'_> {
+    fn is(&self, incarnation: u64) -> bool {
+        self.incarnation.is_none_or(|wanted| wanted == incarnation)
+    }
+
+    /// It is not there, and nothing was sent.
+    fn gone(&self) -> Refusal {
+        match self.incarnation {
+            None => not_here(self.host),
+            Some(incarnation) => Refusal::new(
+                RefusalCode::BadHandle,
+                format!(
+                    "run {incarnation} of host {}, which gave the handle, is gone",
+                    self.host
+                ),
+            ),
+        }
+    }
+}
+
 /// A call in the table of its peer. Dropped before it is settled, it tells the peer that the caller has gone.
 pub(super) struct OutgoingCall {
     shared: Arc<Shared>,
@@ -35,7 +62,7 @@ pub(super) struct OutgoingCall {
 impl OutgoingCall {
     fn begin(
         shared: &Arc<Shared>,
-        host: &str,
+        callee: Callee<'_>,
         upload: StreamOut,
         idempotent: bool,
     ) -> Result<(Self, oneshot::Receiver<Answer>), Refusal> {
@@ -45,11 +72,15 @@ impl OutgoingCall {
         if shared.cancel.is_cancelled() {
             return Err(Refusal::new(RefusalCode::Draining, "this host has stopped"));
         }
-        let remote = shared.remote(host).ok_or_else(|| not_here(host))?;
+        let gone = || callee.gone();
+        let remote = shared.remote(callee.host).ok_or_else(gone)?;
+        if !callee.is(remote.host.incarnation) {
+            return Err(gone());
+        }
         let (state, answer) = Outgoing::new(upload, idempotent);
         let number = shared.next_call.fetch_add(1, Ordering::Relaxed);
         let entered = remote.enter_outgoing(number, Arc::clone(&state));
-        entered.map_err(|_| not_here(host))?;
+        entered.map_err(|_| gone())?;
         let call = Self {
             shared: Arc::clone(shared),
             remote,
@@ -60,9 +91,9 @@ impl OutgoingCall {
             settled: true,
         };
         // The host may have left between the look at the routes and the entry; then nobody tells this call.
-        let present = shared.routes.identity(host);
+        let present = shared.routes.identity(callee.host);
         if present.is_none_or(|(_, incarnation)| incarnation != call.remote.host.incarnation) {
-            return Err(not_here(host));
+            return Err(gone());
         }
         Ok((call, answer))
     }
@@ -105,7 +136,7 @@ impl Drop for OutgoingCall {
 
 pub(super) async fn invoke(
     shared: &Arc<Shared>,
-    host: &str,
+    callee: Callee<'_>,
     mut head: InvocationHead,
     payload: Bytes,
     deadline: Instant,
@@ -116,7 +147,7 @@ pub(super) async fn invoke(
     }
     head.deadline_ms = milliseconds_left(deadline)?;
     let (mut call, answer) =
-        OutgoingCall::begin(shared, host, StreamOut::default(), head.idempotent)?;
+        OutgoingCall::begin(shared, callee, StreamOut::default(), head.idempotent)?;
     within(deadline, cancel, async {
         let mut first = payload;
         let rest = first.split_off(first.len().min(FRAME_PAYLOAD_BYTES_MAX));
@@ -128,7 +159,7 @@ pub(super) async fn invoke(
             rest: length(&rest),
         })
         .await?;
-        let answer = answer_while_sending(&call, answer, rest).await;
+        let answer = answer_while_sending(&call, answer, rest).await?;
         let (beginning, rest) = match answer {
             Answer::Reply { result, rest } => (result, rest),
             Answer::Refused(refusal) => {
@@ -141,7 +172,8 @@ pub(super) async fn invoke(
             call.settled = true;
             return Ok(beginning);
         }
-        let result = rest_of_result(&call, &beginning, rest).await?;
+        let result = rest_of_result(&call, &beginning, rest).await;
+        let result = result.map_err(after_the_work)?;
         call.settled = true;
         Ok(result)
     })
@@ -149,11 +181,14 @@ pub(super) async fn invoke(
 }
 
 /// Sends the rest of the parameters, as the peer asks for them, until they are sent or the peer answers.
+///
+/// # Errors
+/// They cannot be sent, for a reason of this host's own. The peer does not know yet: the call is not settled.
 async fn answer_while_sending(
     call: &OutgoingCall,
     mut answer: oneshot::Receiver<Answer>,
     rest: Bytes,
-) -> Answer {
+) -> Result<Answer, Refusal> {
     if !rest.is_empty() {
         let upload = &call.state.upload;
         let sending = send_rest(
@@ -166,19 +201,14 @@ async fn answer_while_sending(
         );
         tokio::select! {
             biased;
-            answered = &mut answer => return answered.unwrap_or_else(|_| Answer::Refused(forgotten())),
-            sent = sending => if let Err(refusal) = sent {
-                // Where the stream was closed from the other side, the answer says why.
-                if let Some(Ok(answered)) = (&mut answer).now_or_never() {
-                    return answered;
-                }
-                return Answer::Refused(refusal);
+            answered = &mut answer => return answered.map_err(|_| forgotten()),
+            // A peer that stopped the stream answers as well, and its answer says why.
+            sent = sending => if let Err(refusal) = sent && !upload.is_closed() {
+                return Err(refusal);
             },
         }
     }
-    answer
-        .await
-        .unwrap_or_else(|_| Answer::Refused(forgotten()))
+    answer.await.map_err(|_| forgotten())
 }
 
 async fn rest_of_result(
@@ -187,9 +217,13 @@ async fn rest_of_result(
     rest: u32,
 ) -> Result<Bytes, Refusal> {
     let cost = rest_cost(rest);
-    let room = call.shared.budget.result(cost).await;
-    call.state.download.open_value(cost, room);
     let reader = call.reader();
+    let room = tokio::select! {
+        biased;
+        failure = reader.failure() => return Err(failure),
+        room = call.shared.budget.result(cost) => room,
+    };
+    call.state.download.open_value(cost, room);
     let credit = Frame::Credit {
         call: call.number,
         stream: Stream::ToCaller,
@@ -199,9 +233,20 @@ async fn rest_of_result(
     reader.rest(beginning, rest).await.map(Bytes::from)
 }
 
+/// The peer has answered, so whatever it or this host says of the result's rest, the work is done.
+fn after_the_work(refusal: Refusal) -> Refusal {
+    if !refusal.code.is_retryable() {
+        return refusal;
+    }
+    Refusal::new(
+        RefusalCode::OutcomeUnknown,
+        format!("the call was carried out, and its result lost: {refusal}"),
+    )
+}
+
 pub(super) async fn http(
     shared: &Arc<Shared>,
-    host: &str,
+    callee: Callee<'_>,
     mut head: InvocationHead,
     deadline: Instant,
     cancel: &CancellationToken,
@@ -213,7 +258,7 @@ pub(super) async fn http(
     let window = shared.budget.window();
     let window = window.ok_or_else(|| overloaded("the byte budget for other hosts is used up"))?;
     let upload = StreamOut::with_credit(trellis_protocol::frame::STREAM_INITIAL_BYTES);
-    let (mut call, answer) = OutgoingCall::begin(shared, host, upload, head.idempotent)?;
+    let (mut call, answer) = OutgoingCall::begin(shared, callee, upload, head.idempotent)?;
     call.state.download.open_body(window);
     within(deadline, cancel, async {
         let has_body = !body.is_end_stream();

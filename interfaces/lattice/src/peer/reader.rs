@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Semaphore, broadcast, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use trellis_protocol::RefusalCode;
@@ -17,6 +18,7 @@ use trellis_protocol::frame::{CallNumber, Frame, Stream};
 use super::budget::Budget;
 use super::clock::Clock;
 use super::courier::{self, REFUSALS_MAX};
+use super::doorstep::Doorstep;
 use super::incoming::{self, Asked};
 use super::outgoing::no_responders;
 use super::remote::{Answer, Remote};
@@ -97,17 +99,26 @@ async fn run(
     mut lost: broadcast::Receiver<LostHost>,
     cancel: CancellationToken,
 ) {
+    let mut changed = shared.routes.changed();
+    let mut doorstep = Doorstep::new(Instant::now());
     loop {
         tokio::select! {
             () = cancel.cancelled() => return,
             message = frames.next() => match message {
                 Some(message) => {
-                    if let Err(reason) = receive(&shared, &message.subject, &message.payload) {
+                    let (subject, bytes) = (&message.subject, &message.payload);
+                    if let Err(reason) = receive(&shared, &mut doorstep, subject, bytes) {
                         shared.rejected.count(reason);
                     }
                 }
                 None => break,
             },
+            Ok(()) = changed.changed() => let_in(&shared, &mut doorstep),
+            () = patience(&doorstep) => {
+                while let Some(reason) = doorstep.expire(Instant::now()) {
+                    shared.rejected.count(reason);
+                }
+            }
             Some(message) = bounced.next() => {
                 if message.status == Some(async_nats::StatusCode::NO_RESPONDERS) {
                     nobody_listens(&shared, &message.subject);
@@ -126,8 +137,21 @@ async fn run(
     );
 }
 
+/// Until the next frame on the doorstep has waited long enough; for ever where there is none.
+async fn patience(doorstep: &Doorstep) {
+    match doorstep.next_end() {
+        Some(end) => tokio::time::sleep_until(end).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Checks a message, the cheapest checks first, and hands its frame on.
-fn receive(shared: &Arc<Shared>, subject: &str, bytes: &Bytes) -> Result<(), PeerRejection> {
+fn receive(
+    shared: &Arc<Shared>,
+    doorstep: &mut Doorstep,
+    subject: &str,
+    bytes: &Bytes,
+) -> Result<(), PeerRejection> {
     let sealed = Sealed::read(bytes).map_err(|error| match error {
         EnvelopeError::UnknownVersion { .. } => PeerRejection::UnknownVersion,
         _ => PeerRejection::Malformed,
@@ -142,12 +166,66 @@ fn receive(shared: &Arc<Shared>, subject: &str, bytes: &Bytes) -> Result<(), Pee
     if subject.rsplit('.').next() != Some(sealed.sender.as_str()) {
         return Err(PeerRejection::Misrouted);
     }
-    let from = shared
-        .remote(&sealed.sender)
-        .ok_or(PeerRejection::Stranger)?;
-    if from.host.incarnation != sealed.sender_incarnation {
-        return Err(PeerRejection::WrongIncarnation);
+    let arrived_ms = shared.clock.elapsed_ms();
+    if doorstep.holds(&sealed.sender) {
+        // The routes may have changed just now, and what came before goes before.
+        let_in(shared, doorstep);
     }
+    match known(shared, &sealed) {
+        Ok(from) => hear(shared, &from, sealed, arrived_ms),
+        Err(unknown) if unknown.may_be_known_soon => {
+            let kept = doorstep.keep(bytes, arrived_ms, unknown.reason, Instant::now())?;
+            if let Some(knock) = kept {
+                shared.routes.knock(knock);
+            }
+            Ok(())
+        }
+        Err(unknown) => Err(unknown.reason),
+    }
+}
+
+/// Hears those who have become known since they knocked.
+fn let_in(shared: &Arc<Shared>, doorstep: &mut Doorstep) {
+    for waiting in doorstep.take(|sealed| known(shared, sealed).is_ok()) {
+        let heard = known(shared, &waiting.sealed)
+            .map_err(|unknown| unknown.reason)
+            .and_then(|from| hear(shared, &from, waiting.sealed, waiting.arrived_ms));
+        if let Err(reason) = heard {
+            shared.rejected.count(reason);
+        }
+    }
+}
+
+/// A sender that is not in the routes, or not in that run.
+struct Unknown {
+    reason: PeerRejection,
+    may_be_known_soon: bool,
+}
+
+fn known(shared: &Shared, sealed: &Sealed) -> Result<Arc<Remote>, Unknown> {
+    let Some(from) = shared.remote(&sealed.sender) else {
+        return Err(Unknown {
+            reason: PeerRejection::Stranger,
+            // This host is never in its own routes.
+            may_be_known_soon: sealed.sender != *shared.own,
+        });
+    };
+    if from.host.incarnation == sealed.sender_incarnation {
+        return Ok(from);
+    }
+    Err(Unknown {
+        reason: PeerRejection::WrongIncarnation,
+        may_be_known_soon: from.host.incarnation < sealed.sender_incarnation,
+    })
+}
+
+/// Takes a message of a known sender that has come for this host.
+fn hear(
+    shared: &Arc<Shared>,
+    from: &Arc<Remote>,
+    sealed: Sealed,
+    arrived_ms: u64,
+) -> Result<(), PeerRejection> {
     if !from.is_new(sealed.sequence) {
         return Err(PeerRejection::Replayed);
     }
@@ -155,14 +233,16 @@ fn receive(shared: &Arc<Shared>, subject: &str, bytes: &Bytes) -> Result<(), Pee
         .open(&from.public)
         .map_err(|_| PeerRejection::Signature)?;
     let delay_ms = from
-        .arrived(opened.sequence, shared.clock.elapsed_ms(), opened.sent_ms)
+        .arrived(opened.sequence, arrived_ms, opened.sent_ms)
         .ok_or(PeerRejection::Replayed)?;
+    // The time on the doorstep is no less lost to the caller than that on the way.
+    let delay_ms = delay_ms.saturating_add(shared.clock.elapsed_ms().saturating_sub(arrived_ms));
     match Frame::decode(&opened.frame) {
-        Ok(frame) => dispatch(shared, &from, frame, delay_ms),
+        Ok(frame) => dispatch(shared, from, frame, delay_ms),
         Err(error) => {
             tracing::debug!(host = %from.host.key, %error, "a peer sent a frame that is none");
             if let Some(call) = Frame::refusable_call(&opened.frame) {
-                shared.refuse(&from, call, error.to_refusal());
+                shared.refuse(from, call, error.to_refusal());
             }
             Err(PeerRejection::BadFrame)
         }
@@ -225,7 +305,6 @@ fn dispatch(
             if let Some(outgoing) = from.outgoing(call) {
                 outgoing.end(&refusal);
             }
-            // A bad frame of ours about one of the peer's calls is refused, too.
         }
         Frame::Data {
             call,
@@ -332,6 +411,10 @@ fn nobody_listens(shared: &Shared, subject: &str) {
     };
     let remote = shared.remotes().get(host).cloned();
     if let Some(outgoing) = remote.and_then(|remote| remote.outgoing(call)) {
-        outgoing.end(&no_responders(shared, host, outgoing.idempotent));
+        let refusal = no_responders(shared, host, outgoing.idempotent);
+        // Who has answered listens, whatever is said here.
+        if outgoing.answer(Answer::Refused(refusal.clone())) {
+            outgoing.end(&refusal);
+        }
     }
 }

@@ -112,12 +112,19 @@ impl Shared {
         }
     }
 
-    /// Signs a frame and sends it. Runs on the task of whoever has something to say.
+    /// Signs a frame of a call that has begun, and sends it. Runs on the task of whoever has something to say.
+    ///
+    /// The peer may have done the call's work by now, whatever becomes of this frame: a failure is never retryable.
     pub(super) async fn send(&self, to: &Remote, frame: &Frame) -> Result<(), Refusal> {
         let envelope = self.seal(to, frame)?;
         let subject = self.subjects.rpc(&to.host.key, &self.own);
         let sent = self.client.publish(subject, envelope.into()).await;
-        sent.map_err(|error| not_sent(&error))
+        sent.map_err(|error| {
+            Refusal::new(
+                RefusalCode::OutcomeUnknown,
+                format!("the host with the call cannot be told how it goes on: {error}"),
+            )
+        })
     }
 
     /// The same for the first frame of a call: the server tells us where nobody listens.
@@ -134,7 +141,12 @@ impl Shared {
             .client
             .publish_with_reply(subject, inbox, envelope.into())
             .await;
-        sent.map_err(|error| not_sent(&error))
+        sent.map_err(|error| {
+            Refusal::new(
+                RefusalCode::NotHere,
+                format!("nothing was sent to the host: {error}"),
+            )
+        })
     }
 
     fn seal(&self, to: &Remote, frame: &Frame) -> Result<Vec<u8>, Refusal> {
@@ -210,12 +222,5 @@ pub(super) fn lost_refusal(host: &str, reason: &str) -> Refusal {
     Refusal::new(
         RefusalCode::OutcomeUnknown,
         format!("host {host} was lost with the call: {reason}"),
-    )
-}
-
-fn not_sent(error: &dyn std::fmt::Display) -> Refusal {
-    Refusal::new(
-        RefusalCode::NotHere,
-        format!("nothing was sent to the host: {error}"),
     )
 }

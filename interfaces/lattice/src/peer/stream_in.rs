@@ -159,6 +159,16 @@ impl StreamIn {
         Poll::Ready(Some(Ok(piece)))
     }
 
+    /// Whether the stream has failed, by a look that takes nothing off it. One task only, as for [`Self::poll_next`].
+    pub(super) fn poll_failure(&self, cx: &mut Context<'_>) -> Poll<Refusal> {
+        let mut state = self.state();
+        if let Some(reason) = &state.failed {
+            return Poll::Ready(reason.clone());
+        }
+        state.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
     /// The credit that is due, once the message for it is about to be sent.
     pub(super) fn take_credit(&self) -> u32 {
         let mut state = self.state();

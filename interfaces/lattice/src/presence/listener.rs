@@ -6,18 +6,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use rand::Rng as _;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use trellis_claims::{HostCertificate, TrustRoots, UnixTime};
-use trellis_protocol::presence::{Beat, PresenceError, Roster};
+use trellis_protocol::presence::{Beat, PresenceError, Roster, beat_interval};
 use trellis_protocol::subject::Subjects;
 
 use super::table::{Change, Pull, Table};
 use super::tally::Tally;
-use super::{PresenceOptions, Rejection};
-use crate::routes::{Routes, Seen};
+use super::{CANDIDATES_MAX, HOSTS_MAX, PresenceOptions, Rejection};
+use crate::routes::{Knock, Routes, Seen};
 
 /// How often silence is looked for: fine enough that it adds little to the shortest interval.
 const SWEEP: Duration = Duration::from_millis(100);
@@ -27,6 +27,10 @@ const PULL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Most rosters under way at once; each may be half a mebibyte.
 const PULLS_MAX: usize = 8;
+
+/// Most rosters under way or waiting to be. Hosts that were forgotten meanwhile are among them, so this is what bounds
+/// what a flood of new keys leaves behind; a host that finds no place is asked when it beats again.
+const PULLS_WAITING_MAX: usize = HOSTS_MAX + CANDIDATES_MAX;
 
 /// How much longer the random pause before a pull may be, for each host of the lattice: they all ask the same one.
 const PULL_JITTER_PER_HOST: Duration = Duration::from_millis(2);
@@ -43,6 +47,7 @@ pub(super) struct Listener {
     routes: Routes,
     rejected: Arc<Tally<Rejection>>,
     table: Table,
+    knocks: mpsc::Receiver<Knock>,
     pulls: JoinSet<(Pull, Option<Bytes>)>,
     pulling: Arc<Semaphore>,
     warned: (Instant, u32),
@@ -52,6 +57,7 @@ impl Listener {
     pub(super) fn new(
         options: &PresenceOptions,
         routes: Routes,
+        knocks: mpsc::Receiver<Knock>,
         rejected: Arc<Tally<Rejection>>,
     ) -> Self {
         let now = Instant::now();
@@ -63,6 +69,7 @@ impl Listener {
             routes,
             rejected,
             table: Table::new(now),
+            knocks,
             pulls: JoinSet::new(),
             pulling: Arc::new(Semaphore::new(PULLS_MAX)),
             warned: (now, 0),
@@ -83,6 +90,7 @@ impl Listener {
                     Some(message) => self.heard(&message.payload),
                     None => return,
                 },
+                Some(knock) = self.knocks.recv() => self.knocked(&knock),
                 Some(pulled) = self.pulls.join_next() => match pulled {
                     Ok((pull, answer)) => self.pulled(&pull, answer),
                     Err(error) => tracing::error!(%error, "a roster's pull ended early"),
@@ -122,15 +130,38 @@ impl Listener {
             }
             Err(reason) => return self.rejected.count(reason),
         }
-        self.pull(beat.host.as_str(), now);
+        let most = PULL_JITTER_PER_HOST * u32::try_from(self.routes.len() + 1).unwrap_or(u32::MAX);
+        self.pull(beat.host.as_str(), most, now);
     }
 
-    fn pull(&mut self, host: &str, now: Instant) {
+    /// Nobody else was called by that call, so nobody else asks for the roster in the same millisecond.
+    fn knocked(&mut self, knock: &Knock) {
+        let (host, now) = (knock.host.as_str(), Instant::now());
+        if host == self.own {
+            return;
+        }
+        let interval = beat_interval(self.routes.len() + 1);
+        match self.table.knock(host, knock.incarnation, interval, now) {
+            Ok(changes) => {
+                for change in changes {
+                    self.apply(change, None);
+                }
+            }
+            Err(reason) => return self.rejected.count(reason),
+        }
+        self.pull(host, Duration::ZERO, now);
+    }
+
+    /// Asks for a host's roster where it is wanted, after a random pause.
+    fn pull(&mut self, host: &str, pause_max: Duration, now: Instant) {
         let Some(pull) = self.table.pull(host, now) else {
             return;
         };
-        let most = PULL_JITTER_PER_HOST * u32::try_from(self.routes.len() + 1).unwrap_or(u32::MAX);
-        let jitter = rand::rng().random_range(Duration::ZERO..=most);
+        if self.pulls.len() >= PULLS_WAITING_MAX {
+            self.rejected.count(Rejection::TooManyHosts);
+            return self.table.retry(&pull, now);
+        }
+        let jitter = rand::rng().random_range(Duration::ZERO..=pause_max);
         let (client, pulling) = (self.client.clone(), Arc::clone(&self.pulling));
         let subject = self.subjects.roster(host);
         self.pulls.spawn(async move {

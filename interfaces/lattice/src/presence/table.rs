@@ -1,11 +1,16 @@
 //! What has been heard of whom: the rules of presence, without a connection and with time as an argument.
 //!
 //! A host is first a *candidate*; a roster with a valid certificate makes it *admitted*, that is known to [`Routes`]. A
-//! silent, leaving or restarted host is removed. What it last said is remembered as its *grave*, so that an old beat,
-//! heard again, brings nobody back.
+//! silent, leaving or restarted host is removed. What an admitted host last said is remembered as its *grave*, so that an
+//! old beat, heard again, brings nobody back. A candidate leaves none: keys cost nothing, and would push out the graves
+//! of real hosts.
+//!
+//! A *knock* is a call by a host that is not known yet, or not in that run. The call is signed, and made for this very run
+//! of this host, so it says no less than a beat, and its sender's roster can be asked for before the next beat comes.
 //!
 //! [`Routes`]: crate::routes::Routes
 
+use std::cmp::Ordering;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
@@ -42,6 +47,8 @@ struct Heard {
     not_before: Option<Instant>,
     refused: bool,
     suspect: bool,
+    /// Whether this run was ever admitted; it stays so when a later certificate is refused.
+    was_admitted: bool,
 }
 
 /// A roster to be asked for.
@@ -105,7 +112,10 @@ impl Table {
         }
         if beat.state == State::Leaving {
             changes.extend(self.bury(host, LostReason::Left));
-            self.mark(host, (beat.incarnation, beat.number));
+            // The goodbye itself is the last that was said.
+            if self.graves.contains_key(host) {
+                self.mark(host, (beat.incarnation, beat.number));
+            }
             return Ok(changes);
         }
         if !self.heard.contains_key(host) {
@@ -127,6 +137,34 @@ impl Table {
         if heard.roster_held.is_some() {
             changes.push(Change::Alive);
         }
+        Ok(changes)
+    }
+
+    /// Takes a knock whose signature holds. Until its first beat the host is taken to beat at `interval`.
+    pub(super) fn knock(
+        &mut self,
+        host: &str,
+        incarnation: u64,
+        interval: Duration,
+        now: Instant,
+    ) -> Result<Vec<Change>, Rejection> {
+        if let Some(heard) = self.heard.get(host) {
+            match heard.incarnation.cmp(&incarnation) {
+                Ordering::Greater => return Err(Rejection::Replayed),
+                // Its beat has come in the meantime.
+                Ordering::Equal => return Ok(Vec::new()),
+                Ordering::Less => {}
+            }
+        } else if let Some((last, _)) = self.graves.get(host)
+            && *last >= incarnation
+        {
+            // A call can be recorded as a beat can; only a beat with a larger number brings this run back.
+            return Err(Rejection::Replayed);
+        }
+        let changes = self.bury(host, LostReason::Restarted).into_iter().collect();
+        self.make_room()?;
+        let heard = Heard::knocking(incarnation, interval, now);
+        self.heard.insert(host.to_owned(), heard);
         Ok(changes)
     }
 
@@ -159,6 +197,7 @@ impl Table {
         heard.roster_announced = heard.roster_announced.max(version);
         heard.certificate = Some(certificate);
         heard.refused = false;
+        heard.was_admitted = true;
         true
     }
 
@@ -239,7 +278,10 @@ impl Table {
 
     fn bury(&mut self, host: &str, reason: LostReason) -> Option<Change> {
         let heard = self.heard.remove(host)?;
-        self.mark(host, (heard.incarnation, heard.number));
+        // One that was admitted in a former run has its grave already, which must not fall behind.
+        if heard.was_admitted || self.graves.contains_key(host) {
+            self.mark(host, (heard.incarnation, heard.number));
+        }
         heard.roster_held.map(|_| Change::Lost {
             host: host.to_owned(),
             reason,
@@ -274,7 +316,8 @@ impl Table {
                 .min_by_key(|(_, heard)| heard.at)
                 .map(|(host, _)| host.clone());
             if let Some(oldest) = oldest {
-                self.heard.remove(&oldest);
+                // No candidate is in the routes, so nobody is lost.
+                self.bury(&oldest, LostReason::Silent);
             }
         }
         Ok(())
@@ -296,6 +339,26 @@ impl Heard {
             not_before: None,
             refused: false,
             suspect: false,
+            was_admitted: false,
+        }
+    }
+
+    /// A host of which only a call was heard: every beat of it will be news.
+    fn knocking(incarnation: u64, interval: Duration, now: Instant) -> Self {
+        Self {
+            incarnation,
+            number: 0,
+            at: now,
+            interval,
+            seen: Seen::default(),
+            roster_announced: 0,
+            roster_held: None,
+            certificate: None,
+            pulling: false,
+            not_before: None,
+            refused: false,
+            suspect: false,
+            was_admitted: false,
         }
     }
 }

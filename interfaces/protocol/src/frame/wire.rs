@@ -246,8 +246,9 @@ pub(super) fn decode(frame: &Bytes) -> Result<Frame, FrameError> {
 
 pub(super) fn refusable_call(bytes: &[u8]) -> Option<CallNumber> {
     let (&kind, mut body) = bytes.split_first()?;
-    // Answers are not answered, or two hosts that misunderstand each other would never stop.
-    if matches!(kind, REPLY | REFUSE | HTTP_RESPONSE | RELEASE) {
+    // Only the caller sends these. What a callee sends bears a number of its reader's own calls, and a refusal that came
+    // back would end the call that has it there.
+    if !matches!(kind, INVOKE | HTTP_REQUEST) {
         return None;
     }
     rmp::decode::read_array_len(&mut body)

@@ -3,8 +3,14 @@
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use http::Response;
+use http_body::Frame;
+use http_body_util::StreamBody;
 use tokio::sync::Notify;
 use tracing_subscriber::fmt::MakeWriter;
+use trellis_provider_sdk::Body;
 
 use crate::actors::{linked, ok};
 use crate::wire::{Wire, get, soon};
@@ -104,4 +110,44 @@ async fn a_request_leaves_one_line_without_its_query() {
     lines
         .expect(&["/logged-never", "status=499", "complete=false"])
         .await;
+}
+
+/// The connection takes as many bytes as were declared and does not ask whether there are more.
+#[tokio::test]
+async fn a_body_of_declared_length_is_complete_with_its_last_byte() {
+    let lines = Lines::of_all_tests();
+    let (seen, mut called) = tokio::sync::mpsc::unbounded_channel();
+    let (_server, address) = linked(&[], &[], move |call, request| {
+        let seen = seen.clone();
+        async move {
+            let declared = request.uri().query().unwrap_or_default().to_owned();
+            let frames = stream::iter(["fo", "ur"])
+                .map(|part| Ok(Frame::data(Bytes::from(part))))
+                // It says nothing of its end.
+                .chain(stream::pending());
+            seen.send(call.cancel).unwrap();
+            Ok(Response::builder()
+                .header("content-length", declared)
+                .body(Body::new(StreamBody::new(frames)))
+                .unwrap())
+        }
+    })
+    .await;
+    let mut wire = Wire::open(address).await;
+    let reply = wire.ask(get("/declared?4")).await;
+    assert_eq!(reply.body, "four");
+    lines
+        .expect(&["/declared", "bytes=4", "complete=true"])
+        .await;
+    let cancel = soon(called.recv()).await.unwrap();
+    assert!(!cancel.is_cancelled(), "the actor may finish");
+
+    let mut short = Wire::open(address).await;
+    short.send(get("/short?5")).await;
+    short.head().await;
+    short.bytes(4).await;
+    drop(short);
+    lines.expect(&["/short", "bytes=4", "complete=false"]).await;
+    let cancel = soon(called.recv()).await.unwrap();
+    soon(cancel.cancelled()).await;
 }

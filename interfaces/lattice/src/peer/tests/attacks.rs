@@ -5,116 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use async_nats::Client;
 use bytes::Bytes;
 use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 use trellis_claims::{KeyKind, SigningKey};
-use trellis_protocol::envelope::{Address, open, seal};
+use trellis_protocol::envelope::seal;
 use trellis_protocol::frame::{Frame, Stream};
-use trellis_protocol::{InvocationHead, Lease, Refusal, RefusalCode};
+use trellis_protocol::{Lease, RefusalCode};
 
-use super::fixture::{Host, Lattice, certificate, count, soon};
+use super::by_hand::Attack;
+use super::fixture::{certificate, count, soon};
 use crate::connection::fixture::eventually;
-use crate::presence::Presence;
 use crate::routes::{LostHost, LostReason};
-
-/// A certified host whose messages a test makes by hand, and one that it attacks.
-struct Attack {
-    lattice: Lattice,
-    victim: Host,
-    key: Arc<SigningKey>,
-    client: Client,
-    _presence: Presence,
-    sequence: u64,
-}
-
-impl Attack {
-    async fn prepare() -> Self {
-        let lattice = Lattice::start();
-        let victim = lattice.host(&["b"]).await;
-        let key = Arc::new(SigningKey::generate(KeyKind::Host));
-        let certificate = Some(lattice.certificate(&key, &["a"]));
-        let presence = lattice.presence(&key, 5, certificate).await;
-        victim.meets_run(key.public().as_str(), 5).await;
-        let client = lattice.client().await;
-        Self {
-            lattice,
-            victim,
-            key,
-            client,
-            _presence: presence,
-            sequence: 0,
-        }
-    }
-
-    fn head(&self) -> InvocationHead {
-        let mut head = self.victim.head("a", "echo");
-        head.lease.host = Arc::from(self.key.public().as_str());
-        head.deadline_ms = 5000;
-        head
-    }
-
-    fn invoke(&self) -> Frame {
-        let head = Box::new(self.head());
-        Frame::Invoke {
-            call: 1,
-            head,
-            payload: Bytes::from_static(b"x"),
-            rest: 0,
-        }
-    }
-
-    fn address(&mut self) -> Address<'_> {
-        self.sequence += 1;
-        Address {
-            recipient: self.victim.id(),
-            recipient_incarnation: 1,
-            sender_incarnation: 5,
-            sequence: self.sequence,
-            sent_ms: 1000,
-        }
-    }
-
-    fn seal(&mut self, frame: &Frame) -> Vec<u8> {
-        let (key, frame) = (Arc::clone(&self.key), frame.encode().unwrap());
-        seal(&key, &self.address(), &frame).unwrap()
-    }
-
-    /// Publishes under the name of the certified host.
-    async fn publish(&self, bytes: Vec<u8>) {
-        self.publish_as(self.key.public().as_str(), bytes).await;
-    }
-
-    async fn publish_as(&self, sender: &str, bytes: Vec<u8>) {
-        let subject = self.victim.subjects.rpc(self.victim.id(), sender);
-        self.client.publish(subject, bytes.into()).await.unwrap();
-    }
-
-    async fn expect(&self, reason: &str, times: u64) {
-        eventually(reason, || self.victim.rejected(reason) == times).await;
-    }
-
-    fn nothing_ran(&self) {
-        assert_eq!(self.victim.handler.begun.load(Ordering::SeqCst), 0);
-    }
-
-    /// Listens to what the victim answers.
-    async fn answers(&self) -> impl StreamExt<Item = Frame> + Unpin + use<> {
-        let subject = self.victim.subjects.rpc_of_host(self.key.public().as_str());
-        let answers = self.client.subscribe(subject).await.unwrap();
-        self.client.flush().await.unwrap();
-        answers.map(|message| Frame::decode(&open(&message.payload).unwrap().frame).unwrap())
-    }
-
-    async fn refusal(&self, answers: &mut (impl StreamExt<Item = Frame> + Unpin)) -> Refusal {
-        let answer = tokio::time::timeout(Duration::from_secs(10), answers.next());
-        match answer.await.unwrap().unwrap() {
-            Frame::Refuse { refusal, .. } => refusal,
-            other => panic!("not refused: {other:?}"),
-        }
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_honest_message_that_the_attacks_vary_is_served() {
@@ -323,19 +225,35 @@ async fn a_message_held_back_beyond_its_deadline_is_too_late() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_authentic_frame_that_is_none_is_refused() {
+async fn an_authentic_frame_that_begins_no_call_but_should_is_refused() {
     let mut attack = Attack::prepare().await;
     let mut answers = attack.answers().await;
-    let key = Arc::clone(&attack.key);
-    for (frame, code) in [
-        (&b"\x63\x91\x07"[..], RefusalCode::UnsupportedVersion),
-        (&b"\x01\x91\x07"[..], RefusalCode::BadPayload),
-    ] {
-        let sealed = seal(&key, &attack.address(), frame).unwrap();
-        attack.publish(sealed).await;
-        assert_eq!(attack.refusal(&mut answers).await.code, code);
+    for frame in [&b"\x01\x91\x07"[..], &b"\x02\x91\x07"[..]] {
+        attack.publish_frame(frame).await;
+        let refusal = attack.refusal(&mut answers).await;
+        assert_eq!(refusal.code, RefusalCode::BadPayload);
     }
     attack.expect("bad-frame", 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn regression_no_refusal_answers_what_may_speak_of_this_hosts_own_call() {
+    let mut attack = Attack::prepare().await;
+    let mut answers = attack.answers().await;
+    let kinds = [3, 4, 5, 6, 7, 8, 9, 10, 11, 99];
+    for kind in kinds {
+        // An array whose first element could be a call's number, and which is too long for any kind.
+        let frame = [kind, 0x98, 7, 0xc0, 0xc0, 0xc0, 0xc0, 0xc0, 0xc0, 0xc0];
+        attack.publish_frame(&frame).await;
+    }
+    attack.publish_frame(b"\x01\x91\x09").await;
+    attack.expect("bad-frame", kinds.len() as u64 + 1).await;
+    // The only answer is the one to the call.
+    assert!(matches!(
+        answers.next().await.unwrap(),
+        Frame::Refuse { call: 9, .. }
+    ));
+    attack.answers_nothing(&mut answers).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

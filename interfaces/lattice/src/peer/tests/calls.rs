@@ -229,3 +229,26 @@ async fn the_end_of_an_instance_reaches_the_peer() {
     let released = || other.handler.released.lock().unwrap().contains(&lease);
     eventually("the lease is released", released).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_for_one_run_of_a_host_reaches_no_other_run() {
+    let lattice = Lattice::start();
+    let (one, other) = lattice.pair().await;
+    let cancel = CancellationToken::new();
+    let call = async |host: &str, incarnation| {
+        let head = one.head("a", "echo");
+        let payload = Bytes::from_static(b"x");
+        one.peers
+            .invoke_run(host, incarnation, head, payload, soon(), &cancel)
+            .await
+    };
+    assert_eq!(call(other.id(), 1).await.unwrap(), "x");
+    for incarnation in [0, 2] {
+        let refusal = call(other.id(), incarnation).await.unwrap_err();
+        assert_eq!(refusal.code, RefusalCode::BadHandle);
+    }
+    let unknown = SigningKey::generate(KeyKind::Host);
+    let refusal = call(unknown.public().as_str(), 1).await.unwrap_err();
+    assert_eq!(refusal.code, RefusalCode::BadHandle);
+    assert_eq!(other.handler.begun.load(Ordering::SeqCst), 1);
+}

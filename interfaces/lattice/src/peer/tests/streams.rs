@@ -6,11 +6,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::StreamExt;
 use http_body_util::{BodyExt, StreamBody};
 use tokio_util::sync::CancellationToken;
+use trellis_protocol::frame::{Field, Fields, Frame, Stream};
 use trellis_protocol::limits::STREAM_WINDOW_BYTES;
 use trellis_protocol::{Refusal, RefusalCode};
 
+use super::by_hand::Attack;
 use super::fixture::{Host, Lattice, soon};
 use super::handler::full;
 use crate::connection::fixture::eventually;
@@ -71,6 +74,44 @@ async fn trailers_follow_the_body() {
     let whole = response.into_body().collect().await.unwrap();
     assert_eq!(whole.trailers(), Some(&trailers));
     assert_eq!(whole.to_bytes(), "data");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn regression_bytes_that_come_with_trailers_are_not_lost() {
+    let mut attack = Attack::prepare().await;
+    let mut answers = attack.answers().await;
+    let trailer = Field {
+        name: "x-sum".to_owned(),
+        value: Bytes::from_static(b"42"),
+    };
+    let request = Frame::HttpRequest {
+        call: 1,
+        head: Box::new(attack.head()),
+        method: "PUT".to_owned(),
+        uri: "/".to_owned(),
+        fields: vec![],
+        has_body: true,
+    };
+    let data = |stream, sequence, bytes: &'static [u8], trailers: Option<Fields>| Frame::Data {
+        call: 1,
+        stream,
+        sequence,
+        bytes: Bytes::from_static(bytes),
+        last: trailers.is_some(),
+        trailers,
+    };
+    let both = data(Stream::ToCallee, 0, b"data", Some(vec![trailer.clone()]));
+    attack.say(&request).await;
+    attack.say(&both).await;
+    let head = answers.next().await.unwrap();
+    assert!(matches!(head, Frame::HttpResponse { has_body: true, .. }));
+    let echoed = answers.next().await.unwrap();
+    assert_eq!(echoed, data(Stream::ToCaller, 0, b"data", None));
+    let trailers = answers.next().await.unwrap();
+    assert_eq!(
+        trailers,
+        data(Stream::ToCaller, 1, b"", Some(vec![trailer]))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

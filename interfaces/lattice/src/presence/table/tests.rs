@@ -248,3 +248,112 @@ fn the_last_host_fits_and_one_more_is_refused() {
         Err(Rejection::TooManyHosts)
     );
 }
+
+#[test]
+fn regression_keys_that_were_never_admitted_push_no_grave_out() {
+    let (host, now) = (key(), Instant::now());
+    let mut table = admitted(&host, now);
+    let mut goodbye = beat(&host, 1, 9);
+    goodbye.state = State::Leaving;
+    table.beat(&goodbye, now).unwrap();
+    for number in 0..GRAVES_MAX {
+        let thrown_away = key();
+        // Some say goodbye at once, some after a beat.
+        if number % 2 == 0 {
+            table.beat(&beat(&thrown_away, 1, 1), now).unwrap();
+        }
+        let mut goodbye = beat(&thrown_away, 1, 2);
+        goodbye.state = State::Leaving;
+        table.beat(&goodbye, now).unwrap();
+    }
+    assert_eq!(table.graves.len(), 1);
+    assert_eq!(
+        table.beat(&beat(&host, 1, 8), now),
+        Err(Rejection::Replayed)
+    );
+}
+
+#[test]
+fn a_host_that_was_refused_later_has_its_grave_all_the_same() {
+    let (host, now) = (key(), Instant::now());
+    let mut table = admitted(&host, now);
+    let mut changed = beat(&host, 1, 5);
+    changed.roster_version = 2;
+    table.beat(&changed, now).unwrap();
+    let pull = table.pull(host.as_str(), now).unwrap();
+    table.refuse(&pull, now);
+    // It is a candidate again, and the one that was heard longest ago.
+    for number in 0..CANDIDATES_MAX {
+        let at = now + Duration::from_millis(1 + number as u64);
+        table.beat(&beat(&key(), 1, 1), at).unwrap();
+    }
+    assert!(!table.heard.contains_key(host.as_str()));
+    let old = beat(&host, 1, 4);
+    assert_eq!(table.beat(&old, now), Err(Rejection::Replayed));
+}
+
+#[test]
+fn a_grave_keeps_up_with_a_later_run_that_was_not_admitted() {
+    let (host, now) = (key(), Instant::now());
+    let mut table = admitted(&host, now);
+    table.beat(&beat(&host, 2, 7), now).unwrap();
+    let mut goodbye = beat(&host, 2, 8);
+    goodbye.state = State::Leaving;
+    table.beat(&goodbye, now).unwrap();
+    assert_eq!(
+        table.beat(&beat(&host, 2, 8), now),
+        Err(Rejection::Replayed)
+    );
+}
+
+#[test]
+fn a_host_that_knocks_is_asked_for_its_roster_and_then_expected_to_beat() {
+    let (host, now) = (key(), Instant::now());
+    let mut table = Table::new(now);
+    assert_eq!(table.knock(host.as_str(), 1, INTERVAL, now), Ok(vec![]));
+    let pull = table.pull(host.as_str(), now).unwrap();
+    assert_eq!((pull.incarnation, pull.version), (1, 0));
+    assert_eq!(table.knock(host.as_str(), 1, INTERVAL, now), Ok(vec![]));
+    assert_eq!(table.pull(host.as_str(), now), None, "one is under way");
+    assert!(table.admit(&pull, 1, validity()));
+    // Its first beat is news, and names the roster that is there already.
+    assert_eq!(table.beat(&beat(&host, 1, 1), now), Ok(vec![Change::Alive]));
+    assert_eq!(table.pull(host.as_str(), now), None);
+
+    let silent = key();
+    table.knock(silent.as_str(), 1, INTERVAL, now).unwrap();
+    let pull = table.pull(silent.as_str(), now).unwrap();
+    assert!(table.admit(&pull, 1, validity()));
+    let changes = sweep_until(&mut table, now, INTERVAL * 6);
+    let gone = lost(&silent, LostReason::Silent);
+    assert!(changes.iter().any(|(_, change)| *change == gone));
+}
+
+#[test]
+fn a_host_that_knocks_in_a_new_run_has_lost_the_former_one() {
+    let (host, now) = (key(), Instant::now());
+    let mut table = admitted(&host, now);
+    assert_eq!(table.knock(host.as_str(), 1, INTERVAL, now), Ok(vec![]));
+    assert_eq!(
+        table.knock(host.as_str(), 2, INTERVAL, now),
+        Ok(vec![lost(&host, LostReason::Restarted)])
+    );
+    assert_eq!(
+        table.knock(host.as_str(), 1, INTERVAL, now),
+        Err(Rejection::Replayed)
+    );
+}
+
+#[test]
+fn a_recorded_knock_brings_nobody_back() {
+    let (host, now) = (key(), Instant::now());
+    let mut table = admitted(&host, now);
+    let mut goodbye = beat(&host, 1, 2);
+    goodbye.state = State::Leaving;
+    table.beat(&goodbye, now).unwrap();
+    assert_eq!(
+        table.knock(host.as_str(), 1, INTERVAL, now),
+        Err(Rejection::Replayed)
+    );
+    assert_eq!(table.pull(host.as_str(), now), None);
+}
