@@ -63,6 +63,9 @@ pub(crate) enum ActorError {
         "the component could not be prepared: the host is shutting down, or the compiler panicked"
     )]
     Interrupted,
+    /// Reading or compiling takes longer than anybody waits for.
+    #[error("the component was not read and compiled within {} s", PREPARE_MAX.as_secs())]
+    TooSlow,
 }
 
 impl ActorError {
@@ -79,9 +82,20 @@ impl ActorError {
             Self::NotRunning { .. } => "not-running",
             Self::State(_) => "state-unavailable",
             Self::Interrupted => "interrupted",
+            Self::TooSlow => "component-too-slow",
         }
     }
 }
+
+/// Longest time for reading, verifying and compiling a component. The largest that are taken need a fraction of it.
+const PREPARE_MAX: Duration = Duration::from_secs(300);
+
+/// Attempts to restore an actor while the state cannot be written: for about ten minutes.
+const RESTORE_ATTEMPTS_MAX: u32 = 64;
+
+/// Pause before the second attempt, and the longest between two.
+const RESTORE_PAUSE_MIN: Duration = Duration::from_millis(250);
+const RESTORE_PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// What an actor is to be.
 #[derive(Debug, Clone)]
@@ -130,7 +144,7 @@ impl Shared {
                     .map(|()| running)
                     .map_err(ActorError::from)
             }
-            running => self.start_actor(wanted, running.as_deref()).await,
+            running => self.start_persistently(wanted, running.as_deref()).await,
         };
         match scaled {
             Ok(actor) => self.actor_scaled(&actor).await,
@@ -162,6 +176,30 @@ impl Shared {
             was: None,
         };
         self.scale(wanted, OtherReference::Replaces).await;
+    }
+
+    /// Starts an actor. One that ran here before is tried again while the lattice's state cannot be written: when a
+    /// whole site comes back from a power cut, hosts are there before JetStream has a leader.
+    async fn start_persistently(
+        &self,
+        wanted: Wanted,
+        running: Option<&Actor>,
+    ) -> Result<Arc<Actor>, ActorError> {
+        let mut pause = RESTORE_PAUSE_MIN;
+        for _ in 0..RESTORE_ATTEMPTS_MAX {
+            match self.start_actor(wanted.clone(), running).await {
+                Err(ActorError::State(error)) if wanted.was.is_some() => {
+                    tracing::warn!(actor_id = %wanted.id, %error, "the actor is not restored yet");
+                }
+                other => return other,
+            }
+            tokio::select! {
+                () = self.cancel.cancelled() => return Err(ActorError::Interrupted),
+                () = tokio::time::sleep(pause) => {}
+            }
+            pause = (pause * 2).min(RESTORE_PAUSE_MAX);
+        }
+        self.start_actor(wanted, running).await
     }
 
     async fn start_actor(
@@ -222,12 +260,15 @@ impl Shared {
             .await
             .map_err(|_| ActorError::Interrupted)?;
         let (runtime, trust) = (self.runtime.clone(), Arc::clone(&self.trust));
-        let (verified, prepared, origin) = tokio::task::spawn_blocking(move || {
+        let preparing = tokio::task::spawn_blocking(move || {
             let bytes = read_component(&path)?;
             Ok::<_, ActorError>(runtime.prepare(&bytes, &trust)?)
-        })
-        .await
-        .map_err(|_| ActorError::Interrupted)??;
+        });
+        // A file system that does not answer keeps a thread, but neither the turn nor the command.
+        let (verified, prepared, origin) = tokio::time::timeout(PREPARE_MAX, preparing)
+            .await
+            .map_err(|_| ActorError::TooSlow)?
+            .map_err(|_| ActorError::Interrupted)??;
         tracing::debug!(reference, ?origin, "component prepared");
         Ok((verified, prepared))
     }
