@@ -83,15 +83,15 @@ pub(crate) fn build(project: &Project, wasm: &WasmTarget) -> Result<PathBuf> {
         wasm.apply(&mut cargo);
         command::show(&mut cargo)?;
 
-        let out = project.actors_target().join(TRIPLE).join("release");
+        let out = project.components();
         let count = fs::read_dir(&out)
             .with_context(|| format!("{} can't be read", out.display()))?
             .filter_map(Result::ok)
             .filter(|entry| {
-                entry
-                    .path()
-                    .extension()
-                    .is_some_and(|extension| extension == "wasm")
+                // What `wash build` signed lies beside what was built.
+                let name = entry.file_name();
+                let name = name.to_string_lossy();
+                name.ends_with(".wasm") && !name.ends_with("_s.wasm")
             })
             .count();
         if count == 0 {

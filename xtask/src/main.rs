@@ -1,7 +1,7 @@
 //! `cargo xtask`: sets a machine up and runs what has more than one step.
 //!
 //! Everything here says what it does on standard error, one line a step, each with the time it took, and ends with one
-//! clear sentence where something can't be had. It works from any directory, twice in a row, and beside another copy
+//! clear sentence where something can't be had. Once started it works whatever the working directory is, twice in a row, and beside another copy
 //! of itself: whatever is shared is built aside, locked and renamed.
 
 mod actors;

@@ -6,6 +6,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
+use crate::wasm_target::TRIPLE;
+
 /// The workspace and the directories that tasks write to, all of them under its target directory.
 #[derive(Debug)]
 pub(crate) struct Project {
@@ -53,6 +55,11 @@ impl Project {
     /// The same as measured: `cargo build --release`.
     pub(crate) fn release_programs(&self) -> PathBuf {
         self.target.join("release")
+    }
+
+    /// Where building the actors leaves their components.
+    pub(crate) fn components(&self) -> PathBuf {
+        self.actors_target().join(TRIPLE).join("release")
     }
 
     /// What setting up leaves for the next time.

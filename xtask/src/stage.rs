@@ -31,7 +31,8 @@ const LOG_LINES: usize = 15;
 #[derive(Debug)]
 pub(crate) struct Stage {
     pub(crate) wash: Wash,
-    pub(crate) actors: PathBuf,
+    actors: PathBuf,
+    components: PathBuf,
     /// Where the application answers, `127.0.0.1:<port>`.
     pub(crate) address: String,
     hosts: Vec<HostProcess>,
@@ -71,6 +72,7 @@ impl Stage {
         Ok(Self {
             wash,
             actors: project.actors(),
+            components: project.components(),
             address: format!("127.0.0.1:{}", free_port()?),
             hosts: Vec::new(),
             nats,
@@ -156,11 +158,15 @@ impl Stage {
     pub(crate) async fn sign(&self, actor: &str) -> Result<String> {
         let signed = self.file(&format!("{actor}_signed.wasm"));
         let (directory, signed) = (self.actors.join(actor), text(&signed)?.to_owned());
+        // Where the component is, said outright: cargo would answer for the directory that it builds into by itself.
+        let component = self.components.join(format!("{actor}.wasm"));
         let line = [
             "build",
             "--no-build",
             "--path",
             text(&directory)?,
+            "--artifact",
+            text(&component)?,
             "--destination",
             &signed,
         ];

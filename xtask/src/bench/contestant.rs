@@ -49,9 +49,7 @@ impl Contestant {
 
     pub(super) fn wasmtime_serve(project: &Project, program: &Path) -> Result<Self> {
         let address = free_address()?;
-        let hello = project
-            .actors_target()
-            .join("wasm32-wasip2/release/hello.wasm");
+        let hello = project.components().join("hello.wasm");
         let mut command = Command::new(program);
         // A fresh instance for each request, as hosts do it.
         command

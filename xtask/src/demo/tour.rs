@@ -41,6 +41,8 @@ The application is up at http://{address}/ until you press Ctrl-C. To try:
   {program} get inventory
   {program} get links
   {program} link del shortlink wasi keyvalue
+
+Afterwards, in the same shell: unset TRELLIS_NATS_URL TRELLIS_LATTICE TRELLIS_KEYS_DIR
 ",
             wash.nats_url,
             wash.lattice,
