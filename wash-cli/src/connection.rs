@@ -27,7 +27,7 @@ impl Lattice {
         let options = settings.lattice_options();
         let client = connect_control(&options)
             .await
-            .map_err(|error| not_connected(&error))?;
+            .map_err(|error| not_connected(&error, settings.urls_variable.as_deref()))?;
         Ok(Self {
             client: ControlClient::new(client, options.subjects())
                 .with_timeout(settings.question_timeout()),
@@ -106,17 +106,30 @@ impl Lattice {
     }
 }
 
-fn not_connected(error: &ConnectError) -> Failure {
+/// `variable` is what the URL came from, if it came from the environment: easily forgotten, and then a riddle.
+fn not_connected(error: &ConnectError, variable: Option<&str>) -> Failure {
+    let origin = variable.map_or_else(String::new, |name| format!("; the URL is from {name}"));
     match error {
         ConnectError::File { .. } | ConnectError::Seed { .. } => Failure::local_error(error),
-        ConnectError::Unreachable { .. } => Failure::new(
+        ConnectError::Unreachable { .. } => {
+            let remedy = match variable {
+                // As long as it is set, `wash up` joins that server too.
+                Some(_) => {
+                    "without it `wash up` starts a server here; --nats-url names another".to_owned()
+                }
+                None => format!(
+                    "`wash up` starts one; --nats-url or {} names another",
+                    environment::NATS_URL.name
+                ),
+            };
+            Failure::new(
+                FailureKind::Unreachable,
+                format!("{}{origin} ({remedy})", chain(error)),
+            )
+        }
+        _ => Failure::new(
             FailureKind::Unreachable,
-            format!(
-                "{} (`wash up` starts one; --nats-url or {} names another)",
-                chain(error),
-                environment::NATS_URL.name
-            ),
+            format!("{}{origin}", chain(error)),
         ),
-        _ => Failure::new(FailureKind::Unreachable, chain(error)),
     }
 }

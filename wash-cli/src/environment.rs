@@ -79,18 +79,21 @@ impl Environment {
         Some(self.get(variable)?.to_string_lossy().into_owned())
     }
 
-    /// The URL of the NATS server, put together from host and port where only the older names are set.
-    pub fn nats_url(&mut self) -> Option<String> {
+    /// The URL of the NATS server, put together from host and port where only the older names are set, and the variables
+    /// that it came from, for people.
+    pub fn nats_url(&mut self) -> Option<(String, String)> {
         if let Some(url) = self.text(NATS_URL) {
-            return Some(url);
+            return Some((url, NATS_URL.name.to_owned()));
         }
         let (host, port) = (self.raw(OLDER_HOST), self.raw(OLDER_PORT));
+        let mut read = Vec::new();
         for (older, value) in [(OLDER_HOST, &host), (OLDER_PORT, &port)] {
             if value.is_some() {
                 self.note_older(older, NATS_URL.name);
+                read.push(older);
             }
         }
-        if host.is_none() && port.is_none() {
+        if read.is_empty() {
             return None;
         }
         let text = |value: Option<OsString>, default: &str| {
@@ -99,11 +102,8 @@ impl Environment {
                 |value| value.to_string_lossy().into_owned(),
             )
         };
-        Some(format!(
-            "nats://{}:{}",
-            text(host, "127.0.0.1"),
-            text(port, "4222")
-        ))
+        let url = format!("nats://{}:{}", text(host, "127.0.0.1"), text(port, "4222"));
+        Some((url, read.join(" and ")))
     }
 
     /// A directory of ours below one of the XDG base directories; relative values are passed over, as that
@@ -185,8 +185,11 @@ mod tests {
     fn host_and_port_make_a_url() {
         let mut environment: Environment = [("WASMCLOUD_CTL_PORT", "4333")].into_iter().collect();
         assert_eq!(
-            environment.nats_url().as_deref(),
-            Some("nats://127.0.0.1:4333")
+            environment.nats_url(),
+            Some((
+                "nats://127.0.0.1:4333".to_owned(),
+                "WASMCLOUD_CTL_PORT".to_owned()
+            ))
         );
         assert_eq!(environment.take_notes().len(), 1);
         assert_eq!(Environment::default().nats_url(), None);

@@ -3,7 +3,7 @@
 //! | code | constant | meaning |
 //! | --- | --- | --- |
 //! | 0 | [`OK`] | done |
-//! | 1 | [`REFUSED`] | the lattice refused or failed what was asked |
+//! | 1 | [`REFUSED`] | the lattice refused or failed what was asked, or claims that were inspected do not hold |
 //! | 2 | [`USAGE`] | the command line could not be understood |
 //! | 3 | [`UNREACHABLE`] | no NATS server, or no host that answers |
 //! | 4 | [`TIMED_OUT`] | no outcome within the time given; it may still come |
@@ -17,7 +17,7 @@ use std::fmt;
 
 /// Everything went as asked.
 pub const OK: u8 = 0;
-/// The lattice refused or failed what was asked.
+/// The lattice refused or failed what was asked, or claims that were inspected do not hold.
 pub const REFUSED: u8 = 1;
 /// The command line could not be understood.
 pub const USAGE: u8 = 2;
@@ -32,7 +32,7 @@ pub const LOCAL: u8 = 5;
 pub const HELP: &str = "\
 Exit codes:
   0  done
-  1  the lattice refused or failed what was asked
+  1  the lattice refused or failed what was asked, or inspected claims do not hold
   2  the command line could not be understood
   3  no NATS server, or no host that answers
   4  no outcome within the time given; it may still come
@@ -95,7 +95,7 @@ impl Failure {
         }
     }
 
-    /// The lattice refused.
+    /// The lattice refused, or claims do not hold.
     pub fn refused(message: impl Into<String>) -> Self {
         Self::new(FailureKind::Refused, message)
     }

@@ -66,9 +66,19 @@ fn finish(report: &Report, format: Format) -> u8 {
     if let Some(aside) = report.render_aside(format) {
         output::note(aside);
     }
-    match output::write_stdout(&report.render(format)) {
-        Ok(()) => exit::OK,
-        Err(error) => fail(
+    match (
+        output::write_stdout(&report.render(format)),
+        report.failure(),
+    ) {
+        (Ok(()), None) => exit::OK,
+        (Ok(()), Some(failure)) => {
+            // In JSON the report says so itself.
+            if format == Format::Table {
+                say_error(failure);
+            }
+            failure.kind().exit_code()
+        }
+        (Err(error), _) => fail(
             &Failure::local(format!("done, but cannot write to stdout: {error}")),
             Format::Table,
         ),
@@ -77,16 +87,20 @@ fn finish(report: &Report, format: Format) -> u8 {
 
 fn fail(failure: &Failure, format: Format) -> u8 {
     match format {
-        Format::Table => output::note(&format!(
-            "error: {}",
-            output::printable_lines(failure.message())
-        )),
+        Format::Table => say_error(failure),
         // Whoever reads JSON learns of it there; a stdout that is gone can be told nothing more.
         Format::Json => drop(output::write_stdout(&output::render_failure(
             failure, format,
         ))),
     }
     failure.kind().exit_code()
+}
+
+fn say_error(failure: &Failure) {
+    output::note(&format!(
+        "error: {}",
+        output::printable_lines(failure.message())
+    ));
 }
 
 /// Help and versions are answers; everything else is a mistake, for which clap has the words.

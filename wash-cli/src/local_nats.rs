@@ -38,7 +38,7 @@ pub enum Lifetime {
 /// A server to use.
 #[derive(Debug)]
 pub enum LocalNats {
-    /// It was there, and stays.
+    /// It was there, and stays. Whether it is one that an earlier `wash up` left is for `is_ours` to say.
     Joined,
     /// Started, and ends with this value.
     Supervised(Running),
@@ -62,13 +62,7 @@ pub fn ensure(
         return Ok((LocalNats::Joined, settings.clone()));
     }
     let store = state_dir.nats_dir();
-    let left = Detached::find(&store).map_err(|error| {
-        Failure::local(format!(
-            "cannot look for a NATS server in {}: {error}",
-            store.display()
-        ))
-    })?;
-    if let Some(left) = left {
+    if let Some(left) = find_left(state_dir)? {
         return Ok((LocalNats::Joined, settings.at(left.url())?));
     }
     if port != 0 && greets(port) {
@@ -111,6 +105,18 @@ pub fn ensure(
 }
 
 impl LocalNats {
+    /// Whether it is for us to stop: we started it, or it is the one that a `wash up --detached` left in this directory
+    /// (which is how a daemon meets the server of its parent).
+    ///
+    /// # Errors
+    /// A local failure where the directory cannot be read.
+    pub fn is_ours(&self, state_dir: &StateDir) -> Result<bool, Failure> {
+        match self {
+            Self::Supervised(_) | Self::Detached(_) => Ok(true),
+            Self::Joined => Ok(find_left(state_dir)?.is_some()),
+        }
+    }
+
     /// Stops a server of ours. One that was joined is left alone.
     ///
     /// # Errors
@@ -126,6 +132,20 @@ impl LocalNats {
             Err(error) => Err(Failure::local_error(&error)),
         }
     }
+}
+
+/// The server that a detached `wash up` left running in a directory.
+///
+/// # Errors
+/// A local failure where the directory cannot be read.
+pub fn find_left(state_dir: &StateDir) -> Result<Option<Detached>, Failure> {
+    let store = state_dir.nats_dir();
+    Detached::find(&store).map_err(|error| {
+        Failure::local(format!(
+            "cannot look for a NATS server in {}: {error}",
+            store.display()
+        ))
+    })
 }
 
 fn find_executable() -> Result<NatsServer, Failure> {

@@ -3,16 +3,18 @@
 //! stdout is data: a table or a sentence for people, or one JSON object for programs (`--output json`). Notes, progress
 //! and errors go to stderr. A failed command writes nothing to stdout, except in JSON mode the object
 //! `{"success": false, "error": "…", "code": "…"}`, whose codes are those of [`FailureKind::word`](crate::exit::FailureKind::word).
+//! One command has something to show all the same: `claims inspect`, where claims do not hold, prints its report, and in
+//! JSON mode its keys beside those three.
 //!
-//! Every JSON object has `"success": true`, and besides, by command:
+//! Every other JSON object has `"success": true`, and besides, by command:
 //!
 //! | command | keys |
 //! | --- | --- |
 //! | `up` | `host_id, lattice, nats_url, pid, state_dir`, detached also `log` |
-//! | `down` | `state_dir, host, nats` (each `"stopped"`, `"killed"` or `"not-running"`) |
+//! | `down` | `state_dir, host, nats` (each `"stopped"`, `"killed"` or `"not-running"`; `nats` also `"not-ours"`: the host had joined a server that `wash up` did not start, which is left alone) |
 //! | `build` | `path, name, version, revision, capabilities[], subject, issuer, expires` |
 //! | `claims sign` | as `build` |
-//! | `claims inspect` | `claims{…}, verdict{holds, reason?, issuer_is_own_account}`; `--jwt-only`: `token` |
+//! | `claims inspect` | `claims{…}?, verdict{holds, reason?, code?, issuer_is_own_account?}`, without `claims` and the last where no claims can be read; `--jwt-only`: `token` |
 //! | `keys gen` | `kind, public_key, path` or `seed` |
 //! | `keys list` | `directory, keys[{name, kind, public_key, path}]` |
 //! | `start component`, `scale component` | `host_id, component_id, component_ref, max_instances, waited, message?` |
@@ -48,13 +50,14 @@ pub enum Format {
     Json,
 }
 
-/// What a command that succeeded has to say, in both forms.
+/// What a command has to say, in both forms.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
     text: Vec<u8>,
     aside: Option<String>,
     fields: Map<String, Value>,
     silent: bool,
+    failure: Option<Failure>,
 }
 
 impl Report {
@@ -78,6 +81,20 @@ impl Report {
             silent: true,
             ..Self::default()
         }
+    }
+
+    /// Makes this the report of a command that fails, but has something to show: it is written, and then the command
+    /// ends as this failure does.
+    #[must_use]
+    pub fn failing(mut self, failure: Failure) -> Self {
+        self.failure = Some(failure);
+        self
+    }
+
+    /// How the command fails, if it does.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Failure> {
+        self.failure.as_ref()
     }
 
     /// Adds what people are told on stderr beside the data, and programs are not.
@@ -129,7 +146,10 @@ impl Report {
             Format::Table => self.text.clone(),
             Format::Json => {
                 let mut fields = self.fields.clone();
-                fields.insert("success".to_owned(), Value::Bool(true));
+                match &self.failure {
+                    None => drop(fields.insert("success".to_owned(), Value::Bool(true))),
+                    Some(failure) => fields.extend(failure_fields(failure)),
+                }
                 json_line(&Value::Object(fields))
             }
         }
@@ -141,12 +161,19 @@ impl Report {
 pub fn render_failure(failure: &Failure, format: Format) -> Vec<u8> {
     match format {
         Format::Table => Vec::new(),
-        Format::Json => json_line(&serde_json::json!({
-            "success": false,
-            "error": failure.message(),
-            "code": failure.kind().word(),
-        })),
+        Format::Json => json_line(&Value::Object(failure_fields(failure).collect())),
     }
+}
+
+/// The keys that every failed command has in JSON.
+fn failure_fields(failure: &Failure) -> impl Iterator<Item = (String, Value)> {
+    [
+        ("success", Value::Bool(false)),
+        ("error", failure.message().into()),
+        ("code", failure.kind().word().into()),
+    ]
+    .into_iter()
+    .map(|(key, value)| (key.to_owned(), value))
 }
 
 fn json_line(value: &Value) -> Vec<u8> {
@@ -262,6 +289,18 @@ mod tests {
             .with("b", 2)
             .with_some("none", None::<u8>);
         assert_eq!(report.render(Format::Json), b"{\"b\":2,\"success\":true}\n");
+        assert_eq!(report.render(Format::Table), b"text\n");
+    }
+
+    #[test]
+    fn a_failing_report_is_shown_and_says_in_json_that_it_failed() {
+        let report = Report::new("text\n")
+            .with("b", 2)
+            .failing(Failure::refused("no"));
+        assert_eq!(
+            report.render(Format::Json),
+            b"{\"b\":2,\"code\":\"refused\",\"error\":\"no\",\"success\":false}\n"
+        );
         assert_eq!(report.render(Format::Table), b"text\n");
     }
 

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::exit::Failure;
+use crate::output::{self, printable};
 
 const FILE_SCHEME: &str = "file://";
 
@@ -17,7 +18,8 @@ pub fn is_file(reference: &str) -> bool {
 /// The reference to send for what somebody wrote.
 ///
 /// A path is what begins with `/`, `./` or `../` or ends with `.wasm`, and whatever else holds a `/` and is a file. A bare
-/// word is a name, such as that of a built-in provider, even if a file is called so.
+/// word is a name, such as that of a built-in provider, even if a file is called so; then a note tells how to write the
+/// file.
 ///
 /// # Errors
 /// A local failure where a path leads to no file.
@@ -40,6 +42,12 @@ pub fn resolve(written: &str) -> Result<String, Failure> {
     let path = Path::new(written);
     if must_be_file || (written.contains('/') && path.is_file()) {
         return file(path);
+    }
+    if !written.contains('/') && path.is_file() {
+        let shown = printable(written);
+        output::note(&format!(
+            "note: {shown} is taken for a name; the file that is called so here is ./{shown}"
+        ));
     }
     Ok(written.to_owned())
 }

@@ -28,6 +28,8 @@ pub struct Settings {
     pub urls: Vec<ServerUrl>,
     /// Whether somebody named them, by flag or environment.
     pub urls_named: bool,
+    /// The environment variables that named them, for people, if it was the environment.
+    pub urls_variable: Option<String>,
     /// The lattice.
     pub lattice: LatticeName,
     /// Credentials file for NATS.
@@ -52,10 +54,11 @@ impl Settings {
     /// # Errors
     /// A usage failure that names what cannot be read, and where it came from.
     pub fn resolve(global: &Global, environment: &mut Environment) -> Result<Self, Failure> {
-        let (text, origin) = match &global.nats_url {
-            Some(url) => (Some(url.clone()), "--nats-url"),
-            None => (environment.nats_url(), environment::NATS_URL.name),
+        let (text, urls_variable) = match &global.nats_url {
+            Some(url) => (Some(url.clone()), None),
+            None => environment.nats_url().unzip(),
         };
+        let origin = urls_variable.as_deref().unwrap_or("--nats-url");
         let urls_named = text.is_some();
         let text = Zeroizing::new(text.unwrap_or_else(|| ServerUrl::local().to_string()));
         let urls = ServerUrl::parse_list(&text)
@@ -89,6 +92,7 @@ impl Settings {
         Ok(Self {
             urls,
             urls_named,
+            urls_variable,
             lattice,
             creds,
             url_text: UrlText(text),
@@ -117,6 +121,7 @@ impl Settings {
         let urls = ServerUrl::parse_list(url).map_err(|error| Failure::local_error(&error))?;
         Ok(Self {
             urls,
+            urls_variable: None,
             url_text: UrlText(Zeroizing::new(url.to_owned())),
             ..self.clone()
         })

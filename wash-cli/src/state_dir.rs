@@ -82,6 +82,9 @@ pub struct Record {
     pub lattice: String,
     /// URL of the NATS server, without a password.
     pub nats_url: String,
+    /// Whether `wash up` found that server running and joined it, so that it is not ours to stop.
+    #[serde(default)]
+    pub nats_joined: bool,
 }
 
 /// A directory, not made yet.
@@ -345,6 +348,7 @@ mod tests {
             host_id: "N".into(),
             lattice: "default".into(),
             nats_url: "nats://127.0.0.1:4222".into(),
+            nats_joined: true,
         }
     }
 

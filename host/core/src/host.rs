@@ -16,10 +16,12 @@
 
 mod actors;
 mod commands;
+mod content;
 mod control_runtime;
 mod inventory;
 mod options;
 mod providers;
+mod reach;
 mod restoration;
 mod shared;
 mod shutdown;

@@ -1,9 +1,10 @@
 //! What does not start, and what is said about it.
 
-use trellis_claims::{KeyKind, SigningKey};
+use trellis_claims::{ActorToken, KeyKind, SigningKey, content_hash};
 use trellis_lattice_tests::actor::{Signature, capabilities};
-use trellis_lattice_tests::deploy::{Failed, scale};
-use trellis_lattice_tests::{HostFixture, HostId as _, Lattice, binary};
+use trellis_lattice_tests::deploy::{self, Failed, scale};
+use trellis_lattice_tests::{HostFixture, HostId as _, Lattice, binary, eventually};
+use trellis_protocol::control::UpdateComponent;
 
 async fn lattice_and_host() -> (Lattice, HostFixture) {
     let lattice = Lattice::start().await;
@@ -210,4 +211,70 @@ async fn a_new_version_of_the_same_subject_replaces_the_running_one() {
     command.allow_update = true;
     assert_eq!(lattice.operator().scale(&command).await, Ok(7));
     assert_eq!(host.host().inventory().components[0].image_ref, second);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_built_anew_is_refused_without_leave_and_replaces_what_runs_with_it() {
+    let (lattice, host) = lattice_and_host().await;
+    let seed = SigningKey::generate(KeyKind::Module).seed();
+    let sign = |actor| {
+        let subject = SigningKey::from_seed(&seed).expect("a seed that was just made");
+        let signature = Signature::of(actor, lattice.account()).for_subject(subject);
+        signature.component()
+    };
+    let (first, second) = (sign("hello"), sign("probe"));
+    let reference = lattice.file(&first);
+    let path = reference.strip_prefix("file://").expect("it is a file");
+    let build = |component: &[u8]| std::fs::write(path, component).expect("the file is ours");
+    let runs = || {
+        let id = deploy::id("hello");
+        let host = host.host();
+        let roster = host.inventory().components.remove(0);
+        assert_eq!(roster.image_ref, reference);
+        let token = host.state().view().token(&id).map(str::to_owned);
+        let token = token.expect("a running actor has a token in the state");
+        let token = ActorToken::decode_unverified(&token).expect("the host has written it");
+        (token.content_hash, roster.max_instances)
+    };
+    let hash = |component: &[u8]| content_hash(component).expect("an actor is a component");
+    let mut command = scale(host.id(), &reference, "hello", 3);
+    assert_eq!(lattice.operator().scale(&command).await, Ok(3));
+    command.count = 4;
+    assert_eq!(lattice.operator().scale(&command).await, Ok(4), "unchanged");
+
+    build(&second);
+    command.count = 5;
+    let failed = lattice.operator().scale(&command).await;
+    let failed = failed.expect_err("what runs is not what the file holds");
+    assert_eq!(failed.code, "other-content");
+    assert!(failed.error.contains("--allow-update"), "{failed:?}");
+    assert_eq!(runs(), (hash(&first), 4));
+
+    command.allow_update = true;
+    assert_eq!(lattice.operator().scale(&command).await, Ok(5));
+    eventually("the other content runs", async || {
+        (runs() == (hash(&second), 5)).then_some(())
+    })
+    .await;
+
+    build(&first);
+    let update = UpdateComponent {
+        component_id: deploy::id("hello"),
+        annotations: None,
+        new_component_ref: reference.clone(),
+        host_id: host.id().to_owned(),
+    };
+    let client = lattice.operator().client();
+    let accepted = client.update(host.id(), &update).await;
+    accepted.expect("an update to the same reference is taken");
+    eventually("the former content runs again", async || {
+        (runs() == (hash(&first), 5)).then_some(())
+    })
+    .await;
+
+    std::fs::remove_file(path).expect("the file is ours");
+    command.allow_update = false;
+    command.count = 6;
+    let scaled = lattice.operator().scale(&command).await;
+    assert_eq!(scaled, Ok(6), "what runs needs no file");
 }

@@ -171,6 +171,9 @@ pub enum Link {
 
 /// `wash link put`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "A link from an http-server opens a port. Without --source-config that is the provider's default address,\n0.0.0.0:8000: every network of the host's machine. To choose another:\n  wash config put <NAME> address=127.0.0.1:8080\n  wash link put <SOURCE-ID> <TARGET> wasi http --interface incoming-handler --source-config <NAME>"
+)]
 pub struct LinkPut {
     /// Who calls: an actor, or a provider that calls actors
     #[arg(value_name = "SOURCE-ID")]

@@ -106,7 +106,7 @@ pub struct Build {
 pub enum Claims {
     /// Sign a component file
     Sign(Box<ClaimsSign>),
-    /// Show the claims of a component file, and whether they hold
+    /// Show the claims of a component file, and whether they hold: if not, or if it is unsigned, the exit code is 1
     Inspect(ClaimsInspect),
 }
 
@@ -145,7 +145,7 @@ pub struct ClaimsInspect {
     /// The component
     #[arg(value_name = "COMPONENT")]
     pub component: PathBuf,
-    /// Print the token as it is
+    /// Print the token as it is, without asking whether it holds
     #[arg(long)]
     pub jwt_only: bool,
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use trellis_claims::{
-    ActorClaims, ActorToken, ClaimsError, KeyKind, PublicKey, SigningKey, TrustRoots, UnixTime,
-    extract, verify_component,
+    ActorClaims, ActorToken, ClaimsError, KeyKind, PublicKey, SectionError, SigningKey, TrustRoots,
+    UnixTime, extract, verify_component,
 };
 
 use crate::cli::{Claims, ClaimsInspect, ClaimsSign, Signing};
@@ -114,23 +114,79 @@ fn read_account_token(path: &std::path::Path) -> Result<String, Failure> {
 
 fn inspect(args: &ClaimsInspect, environment: &mut Environment) -> Result<Report, Failure> {
     let component = read_component(&args.component)?;
-    let in_file =
-        |what: String| Failure::local(format!("cannot use {}: {what}", args.component.display()));
-    let token = extract(&component)
-        .map_err(|error| in_file(error.to_string()))?
-        .ok_or_else(|| {
-            in_file("it is unsigned; sign it with `wash build` or `wash claims sign`".to_owned())
-        })?;
+    let file = args.component.display();
+    let token = match extract(&component) {
+        Ok(Some(token)) => token,
+        Ok(None) => {
+            return Ok(without_claims(
+                format!(
+                    "{file} has no claims: it is unsigned; sign it with `wash build` or `wash claims sign`"
+                ),
+                &ClaimsError::Unsigned,
+            ));
+        }
+        Err(error) if is_no_component(&error) => {
+            return Err(Failure::local(format!("cannot use {file}: {error}")));
+        }
+        Err(error) => {
+            return Ok(without_claims(
+                format!("the claims of {file} do not hold: {error}"),
+                &error.into(),
+            ));
+        }
+    };
     if args.jwt_only {
         return Ok(Report::new(format!("{}\n", output::printable(token))).with("token", token));
     }
-    let claims = ActorToken::decode_unverified(token).map_err(|error| in_file(chain(&error)))?;
+    let claims = match ActorToken::decode_unverified(token) {
+        Ok(claims) => claims,
+        Err(error) => {
+            return Ok(without_claims(
+                format!("the claims of {file} do not hold: {}", chain(&error)),
+                &error.into(),
+            ));
+        }
+    };
     let verdict = Verdict::on(&component, &claims);
     let own = own_account(environment);
     let is_own = own.as_ref() == Some(&claims.issuer);
-    Ok(Report::new(describe(&claims, &verdict, is_own))
+    let report = Report::new(describe(&claims, &verdict, is_own))
         .with("claims", to_json(&claims))
-        .with("verdict", verdict.to_json(is_own)))
+        .with("verdict", verdict.to_json(is_own));
+    Ok(match verdict.0 {
+        Ok(()) => report,
+        Err(_) => report.failing(Failure::refused(format!(
+            "the claims of {file} do not hold; hosts refuse to run it"
+        ))),
+    })
+}
+
+/// The report on a component of which no claims can be shown.
+fn without_claims(message: String, error: &ClaimsError) -> Report {
+    Report::raw(Vec::new())
+        .with(
+            "verdict",
+            serde_json::json!({
+                "holds": false,
+                "reason": chain(error),
+                "code": error.code(),
+            }),
+        )
+        .failing(Failure::refused(message))
+}
+
+/// Whether a file cannot be read as a component at all, so that nothing can be said of its claims.
+const fn is_no_component(error: &SectionError) -> bool {
+    matches!(
+        error,
+        SectionError::NotWasm
+            | SectionError::CoreModule
+            | SectionError::UnknownFormat { .. }
+            | SectionError::Truncated { .. }
+            | SectionError::BadSize { .. }
+            | SectionError::BadNesting { .. }
+            | SectionError::TooDeep { .. }
+    )
 }
 
 /// Whether a component is what its claims say, whoever the issuer is.

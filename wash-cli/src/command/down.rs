@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use trellis_nats_server::{Detached, Stopped};
+use trellis_nats_server::Stopped;
 
 use crate::cli::Down;
 use crate::command::stop::stop_host;
@@ -37,6 +37,8 @@ enum End {
     Stopped,
     Killed,
     NotRunning,
+    /// The server was there before the host, and stays.
+    NotOurs,
 }
 
 impl End {
@@ -45,6 +47,15 @@ impl End {
             Self::Stopped => "stopped",
             Self::Killed => "killed",
             Self::NotRunning => "not-running",
+            Self::NotOurs => "not-ours",
+        }
+    }
+
+    const fn for_people(self) -> &'static str {
+        match self {
+            Self::NotRunning => "not running",
+            Self::NotOurs => "not ours, left as it is",
+            Self::Stopped | Self::Killed => self.word(),
         }
     }
 }
@@ -55,13 +66,24 @@ pub(super) fn run(
     environment: &mut Environment,
 ) -> Result<Report, Failure> {
     let state_dir = StateDir::resolve(args.state_dir.as_deref(), environment)?;
-    let host = stop_the_host(&state_dir, settings)?;
-    let nats = stop_the_server(&state_dir)?;
+    let record = wait_for_record(&state_dir)?;
+    let host = match &record {
+        Some(record) => stop_the_host(&state_dir, record, settings)?,
+        None => End::NotRunning,
+    };
+    let nats = match stop_the_server(&state_dir)? {
+        End::NotRunning if record.is_some_and(|record| record.nats_joined) => End::NotOurs,
+        end => end,
+    };
     let text = match (host, nats) {
         (End::NotRunning, End::NotRunning) => {
             format!("nothing runs in {}\n", state_dir.path().display())
         }
-        (host, nats) => format!("host: {}\nnats-server: {}\n", host.word(), nats.word()),
+        (host, nats) => format!(
+            "host: {}\nnats-server: {}\n",
+            host.for_people(),
+            nats.for_people()
+        ),
     };
     Ok(Report::new(text)
         .with("state_dir", state_dir.path())
@@ -69,19 +91,20 @@ pub(super) fn run(
         .with("nats", nats.word()))
 }
 
-fn stop_the_host(state_dir: &StateDir, settings: &Settings) -> Result<End, Failure> {
-    let Some(record) = wait_for_record(state_dir)? else {
-        return Ok(End::NotRunning);
-    };
+fn stop_the_host(
+    state_dir: &StateDir,
+    record: &Record,
+    settings: &Settings,
+) -> Result<End, Failure> {
     let progress = Progress::start(format!("stopping host {}", record.host_id));
-    match super::ask(ask_to_stop(&record, settings)) {
+    match super::ask(ask_to_stop(record, settings)) {
         Ok(()) => {}
         Err(failure) => {
             output::note(&format!(
                 "note: {failure}; its process {} is told to end",
                 record.pid
             ));
-            signal(state_dir, &record, Signal::TERM)?;
+            signal(state_dir, record, Signal::TERM)?;
         }
     }
     let ended = wait_for_end(state_dir, END_WITHIN)?;
@@ -89,7 +112,7 @@ fn stop_the_host(state_dir: &StateDir, settings: &Settings) -> Result<End, Failu
     if ended {
         return Ok(End::Stopped);
     }
-    signal(state_dir, &record, Signal::KILL)?;
+    signal(state_dir, record, Signal::KILL)?;
     if wait_for_end(state_dir, END_WITHIN)? {
         return Ok(End::Killed);
     }
@@ -171,14 +194,7 @@ fn signal(state_dir: &StateDir, record: &Record, signal: Signal) -> Result<(), F
 }
 
 fn stop_the_server(state_dir: &StateDir) -> Result<End, Failure> {
-    let store = state_dir.nats_dir();
-    let found = Detached::find(&store).map_err(|error| {
-        Failure::local(format!(
-            "cannot look for a NATS server in {}: {error}",
-            store.display()
-        ))
-    })?;
-    let Some(server) = found else {
+    let Some(server) = local_nats::find_left(state_dir)? else {
         return Ok(End::NotRunning);
     };
     match server.stop(local_nats::STOP_WITHIN) {

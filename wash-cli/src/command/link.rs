@@ -1,6 +1,9 @@
 //! `wash link`: say who may call whom, for which interfaces, and take it back.
 
+use std::time::Duration;
+
 use trellis_protocol::Link;
+use trellis_protocol::control::HostInventory;
 use trellis_protocol::control::{DeleteLink, Request as _};
 
 use crate::cli::{self, LinkDel, LinkPut};
@@ -8,7 +11,11 @@ use crate::connection::Lattice;
 use crate::exit::Failure;
 use crate::outcome::remark;
 use crate::output::{self, Report};
+use crate::placement;
 use crate::settings::Settings;
+
+/// Longest that hosts are asked whether the ends of a new link run. The link is put by then.
+const ENDS_ASKED_WITHIN: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(command: cli::Link, settings: &Settings) -> Result<Report, Failure> {
     match command {
@@ -40,6 +47,12 @@ async fn put(args: LinkPut, settings: &Settings) -> Result<Report, Failure> {
             &error,
         )
     })?;
+    let remark = remark(&message);
+    if neither_end_runs(&lattice, &link).await {
+        output::note(&format!(
+            "note: neither {source} nor {target} runs anywhere at the moment; the link waits for them"
+        ));
+    }
     let interfaces: Vec<_> = link.interface_names().collect();
     let text = format!(
         "{source} may call {target} for {} by the link {}\n",
@@ -48,7 +61,22 @@ async fn put(args: LinkPut, settings: &Settings) -> Result<Report, Failure> {
     );
     Ok(Report::new(text)
         .with_all(&link)
-        .with_some("message", remark(&message)))
+        .with_some("message", remark))
+}
+
+/// Whether every host says that it runs neither end. Where one does not answer in time nobody knows, and so it is no.
+async fn neither_end_runs(lattice: &Lattice, link: &Link) -> bool {
+    match tokio::time::timeout(ENDS_ASKED_WITHIN, placement::inventories(lattice)).await {
+        Ok(Ok(inventories)) => !inventories.iter().any(|host| runs_an_end(host, link)),
+        _ => false,
+    }
+}
+
+fn runs_an_end(host: &HostInventory, link: &Link) -> bool {
+    let actors = host.components.iter().map(|actor| &actor.id);
+    let providers = host.providers.iter().map(|provider| &provider.id);
+    let mut running = actors.chain(providers);
+    running.any(|id| id == link.source_id.as_str() || id == link.target.as_str())
 }
 
 async fn delete(args: LinkDel, settings: &Settings) -> Result<Report, Failure> {

@@ -75,7 +75,8 @@ pub(super) fn run(
     let served = host_options(args, &settings, &state_dir, trust, &account).and_then(|options| {
         // Nobody reads a daemon's stdout; its parent tells.
         let told = (!args.daemon).then_some(global.output);
-        serve(options, &claim, &settings, &state_dir, told)
+        let record = record_of(&options, &settings, !nats.is_ours(&state_dir)?);
+        serve(options, &claim, &record, &settings, &state_dir, told)
     });
     let stopped = nats.stop();
     served.and(stopped)?;
@@ -163,23 +164,29 @@ fn host_options(
     Ok(options)
 }
 
-/// Runs the host until it is told to stop. Once it serves that is `told`, if anybody is there to be told.
-fn serve(
-    options: HostOptions,
-    claim: &Claim,
-    settings: &Settings,
-    state_dir: &StateDir,
-    told: Option<Format>,
-) -> Result<(), Failure> {
+/// Who runs the host: this process.
+fn record_of(options: &HostOptions, settings: &Settings, nats_joined: bool) -> Record {
     let pid = std::process::id();
-    let record = Record {
+    Record {
         pid,
         start_ticks: start_ticks(pid),
         host_id: options.host_key.public().to_string(),
         lattice: settings.lattice.to_string(),
         nats_url: settings.servers(),
-    };
-    claim.record(&record)?;
+        nats_joined,
+    }
+}
+
+/// Runs the host until it is told to stop. Once it serves that is `told`, if anybody is there to be told.
+fn serve(
+    options: HostOptions,
+    claim: &Claim,
+    record: &Record,
+    settings: &Settings,
+    state_dir: &StateDir,
+    told: Option<Format>,
+) -> Result<(), Failure> {
+    claim.record(record)?;
     logging::init(LogFormat::Human);
     let drain = options.shutdown_timeout;
     let runtime = trellis_host::runtime::build()
@@ -187,7 +194,7 @@ fn serve(
     let served = runtime.block_on(async {
         trellis_host::serve(options, Shutdown::on_signals(), |host| {
             let Some(format) = told else { return };
-            let report = ready(host.friendly_name(), &record, settings, state_dir)
+            let report = ready(host.friendly_name(), record, settings, state_dir)
                 .aside("note: Ctrl-C stops the host");
             if let Some(aside) = report.render_aside(format) {
                 output::note(aside);

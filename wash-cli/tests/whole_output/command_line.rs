@@ -111,6 +111,57 @@ fn without_a_nats_server_it_is_3_and_says_what_to_start() {
 }
 
 #[test]
+fn a_url_that_leads_nowhere_is_traced_to_its_variable() {
+    let port = unused_port();
+    for (variable, value) in [
+        ("TRELLIS_NATS_URL", format!("nats://127.0.0.1:{port}")),
+        ("WASMCLOUD_CTL_PORT", port.to_string()),
+    ] {
+        let mut shell = Shell::new();
+        shell.set(variable, &value);
+        let said = shell.wash(&["get", "hosts", "-t", "300"]);
+        said.assert_code(3);
+        let origin = format!("; the URL is from {variable} (without it `wash up` starts");
+        assert!(said.stderr.contains(&origin), "{}", said.stderr);
+
+        // A flag is in plain sight.
+        let url = format!("nats://127.0.0.1:{port}");
+        let said = shell.wash(&["get", "hosts", "-t", "300", "--nats-url", &url]);
+        said.assert_code(3);
+        assert!(!said.stderr.contains("is from"), "{}", said.stderr);
+    }
+}
+
+#[test]
+fn a_bare_word_that_is_a_file_is_a_name_with_a_note() {
+    let shell = Shell::new();
+    shell.write("hello", "");
+    let url = format!("nats://127.0.0.1:{}", unused_port());
+    let line = ["--nats-url", &url, "-t", "300", "start", "component"];
+    let said = shell.wash(&[&line[..], &["hello", "x"]].concat());
+    said.assert_code(3);
+    assert!(
+        said.stderr.contains(
+            "note: hello is taken for a name; the file that is called so here is ./hello"
+        ),
+        "{}",
+        said.stderr
+    );
+    for reference in ["./hello", "hello:1"] {
+        let said = shell.wash(&[&line[..], &[reference, "x"]].concat());
+        said.assert_code(3);
+        assert!(!said.stderr.contains("note:"), "{}", said.stderr);
+    }
+}
+
+#[test]
+fn the_help_for_links_names_the_port_that_opens_without_configuration() {
+    let said = Shell::new().wash(&["link", "put", "--help"]);
+    said.assert_code(0);
+    assert!(said.stdout.contains("0.0.0.0:8000"), "{}", said.stdout);
+}
+
+#[test]
 fn a_component_that_is_not_there_is_5_before_anybody_is_asked() {
     let said = Shell::new().wash(&["start", "component", "./missing.wasm", "x"]);
     said.assert_code(5);

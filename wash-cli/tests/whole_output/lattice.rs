@@ -167,6 +167,20 @@ fn a_provider_is_started_once_and_stopped() {
 }
 
 #[test]
+fn a_link_is_put_without_a_note_where_either_end_runs() {
+    let bench = Bench::new();
+    bench.wash("start provider keyvalue-nats kv").assert_code(0);
+    for line in [
+        "link put shortlink kv wasi keyvalue --interface store",
+        "link put kv shortlink wasi keyvalue --interface watcher",
+    ] {
+        let said = bench.wash(line);
+        said.assert_code(0);
+        assert_eq!(said.stderr, "");
+    }
+}
+
+#[test]
 fn links_are_put_listed_refused_and_deleted() {
     let bench = Bench::new();
     let said = bench.wash(
@@ -176,6 +190,10 @@ fn links_are_put_listed_refused_and_deleted() {
     assert_eq!(
         said.stdout,
         "shortlink may call kv for wasi:keyvalue/store, wasi:keyvalue/atomics by the link default\n"
+    );
+    assert_eq!(
+        said.stderr,
+        "note: neither shortlink nor kv runs anywhere at the moment; the link waits for them\n"
     );
     let link = json!({
         "source_id": "shortlink",

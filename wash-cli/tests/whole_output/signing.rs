@@ -287,21 +287,56 @@ fn a_component_changed_after_signing_is_seen_through() {
     let mut bytes = fs::read(shell.path("a_s.wasm")).unwrap();
     bytes[12] ^= 1;
     shell.write("b.wasm", bytes);
-    let json = shell
-        .wash(&["claims", "inspect", "b.wasm", "-o", "json"])
-        .json();
+    let said = shell.wash(&["claims", "inspect", "b.wasm", "-o", "json"]);
+    said.assert_code(1);
+    assert_eq!(said.stderr, "");
+    let json = said.json();
     assert_eq!(json["verdict"]["holds"], false);
     assert_eq!(json["verdict"]["code"], "claims-hash-mismatch");
+    assert_eq!(json["claims"]["name"], "a");
+    assert_eq!(
+        (&json["success"], &json["code"]),
+        (&json!(false), &json!("refused"))
+    );
+
+    let said = shell.wash(&["claims", "inspect", "b.wasm"]);
+    said.assert_code(1);
+    assert!(said.stdout.contains("DOES NOT HOLD"), "{}", said.stdout);
+    assert_eq!(
+        said.stderr,
+        "error: the claims of b.wasm do not hold; hosts refuse to run it\n"
+    );
+
+    let said = shell.wash(&["claims", "inspect", "b.wasm", "--jwt-only"]);
+    said.assert_code(0);
 }
 
 #[test]
-fn an_unsigned_component_and_a_file_that_is_none_are_5() {
+fn an_unsigned_component_is_1() {
     let shell = Shell::new();
     shell.write("a.wasm", component());
+    for line in [
+        &["claims", "inspect", "a.wasm"][..],
+        &["claims", "inspect", "a.wasm", "--jwt-only"],
+    ] {
+        let said = shell.wash(line);
+        said.assert_code(1);
+        assert_eq!(said.stdout, "");
+        assert!(said.stderr.contains("unsigned"), "{}", said.stderr);
+    }
+    let said = shell.wash(&["claims", "inspect", "a.wasm", "-o", "json"]);
+    said.assert_code(1);
+    assert_eq!(said.json()["success"], false);
+    assert_eq!(said.json()["verdict"]["holds"], false);
+    assert_eq!(said.json()["verdict"]["code"], "claims-unsigned");
+}
+
+#[test]
+fn a_file_that_is_no_component_is_5() {
+    let shell = Shell::new();
     shell.write("text.wasm", "no component");
     shell.write("core.wasm", b"\0asm\x01\0\0\0");
     for (file, word) in [
-        ("a.wasm", "unsigned"),
         ("text.wasm", "WebAssembly"),
         ("core.wasm", "core module"),
         ("missing.wasm", "cannot read missing.wasm"),

@@ -80,22 +80,23 @@ pub(super) fn update(asked: &Asked<'_>) -> Result<Answer, Answer> {
     let (id, reference) = (command.component_id, command.new_component_ref);
     let shared = asked.shared;
     // A command before this one may be about to start it.
-    match shared.router.actor(&id) {
+    let note = match shared.router.actor(&id) {
         None if !shared.commands.is_busy(&id) => {
             return Err(refused(format!("`{id}` does not run on this host")));
         }
-        Some(running) if running.reference == reference && !shared.commands.is_busy(&id) => {
-            return Ok(accepted(format!("`{id}` runs `{reference}` already")));
+        // Not the end of it: its file may have been written anew, which is looked at in the command's turn.
+        Some(running) if running.reference == reference => {
+            format!("`{id}` runs `{reference}` already, and is replaced if the file has changed")
         }
-        _ => {}
-    }
+        _ => String::new(),
+    };
     check_start(asked, &id, &reference)?;
     let annotations = command.annotations;
     let (host, updated) = (Arc::clone(shared), id.clone());
     enqueue(asked, &id, async move {
         host.update(updated, reference, annotations).await;
     })?;
-    Ok(accepted(""))
+    Ok(accepted(note))
 }
 
 fn enqueue(

@@ -53,6 +53,11 @@ pub(crate) enum ActorError {
         expected: String,
         found: String,
     },
+    /// What an actor was started from has been written anew since.
+    #[error(
+        "`{id}` runs with other content from the same file; `wash scale component … --allow-update` replaces it, or stop it first"
+    )]
+    OtherContent { id: EntityId },
     #[error("the lattice's state no longer holds `{id}` for {subject}: it is not restored")]
     NotWanted { id: EntityId, subject: String },
     #[error("`{id}` does not run on this host")]
@@ -78,6 +83,7 @@ impl ActorError {
             Self::IsProvider { .. } => "id-of-a-provider",
             Self::Reserved => "id-reserved",
             Self::Changed { .. } => "content-changed",
+            Self::OtherContent { .. } => "other-content",
             Self::NotWanted { .. } => "not-wanted",
             Self::NotRunning { .. } => "not-running",
             Self::State(_) => "state-unavailable",
@@ -88,7 +94,7 @@ impl ActorError {
 }
 
 /// Longest time for reading, verifying and compiling a component. The largest that are taken need a fraction of it.
-const PREPARE_MAX: Duration = Duration::from_secs(300);
+pub(super) const PREPARE_MAX: Duration = Duration::from_secs(300);
 
 /// Attempts to restore an actor while the state cannot be written: for about ten minutes.
 const RESTORE_ATTEMPTS_MAX: u32 = 64;
@@ -114,7 +120,8 @@ pub(crate) struct Was {
     pub(crate) subject: String,
 }
 
-/// Whether another reference may replace the one that runs.
+/// Whether another reference, or other content of the same one, may replace what runs. Another reference that may not is
+/// passed over; other content that may not is an error, because nothing else would tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OtherReference {
     Replaces,
@@ -135,16 +142,8 @@ impl Shared {
             return;
         }
         let scaled = match self.router.actor(&wanted.id) {
-            Some(running)
-                if running.reference == wanted.reference || other == OtherReference::IsIgnored =>
-            {
-                running
-                    .check(&wanted.settings)
-                    .map(|()| running.apply(wanted.settings))
-                    .map(|()| running)
-                    .map_err(ActorError::from)
-            }
-            running => self.start_persistently(wanted, running.as_deref()).await,
+            Some(running) => self.scale_running(running, wanted, other).await,
+            None => self.start_persistently(wanted, None).await,
         };
         match scaled {
             Ok(actor) => self.actor_scaled(&actor).await,
@@ -153,6 +152,23 @@ impl Shared {
                 self.scale_failed(&id, &reference, count, annotations, &error);
             }
         }
+    }
+
+    async fn scale_running(
+        &self,
+        running: Arc<Actor>,
+        wanted: Wanted,
+        other: OtherReference,
+    ) -> Result<Arc<Actor>, ActorError> {
+        if self
+            .is_to_be_replaced(&running, &wanted.reference, other)
+            .await?
+        {
+            return self.start_persistently(wanted, Some(&running)).await;
+        }
+        running.check(&wanted.settings)?;
+        running.apply(wanted.settings);
+        Ok(running)
     }
 
     /// Replaces the component of a running actor, with the settings that it has.
@@ -186,9 +202,17 @@ impl Shared {
         running: Option<&Actor>,
     ) -> Result<Arc<Actor>, ActorError> {
         let mut pause = RESTORE_PAUSE_MIN;
+        if wanted.was.is_none() {
+            return self.start_actor(wanted, running).await;
+        }
         for _ in 0..RESTORE_ATTEMPTS_MAX {
-            match self.start_actor(wanted.clone(), running).await {
-                Err(ActorError::State(error)) if wanted.was.is_some() => {
+            let attempt = self.start_actor(wanted.clone(), running);
+            // Nobody waits for it, and the next start of the host tries it again.
+            let Some(attempted) = self.cancel.run_until_cancelled(attempt).await else {
+                return Err(ActorError::Interrupted);
+            };
+            match attempted {
+                Err(ActorError::State(error)) => {
                     tracing::warn!(actor_id = %wanted.id, %error, "the actor is not restored yet");
                 }
                 other => return other,

@@ -11,6 +11,7 @@ use trellis_protocol::presence::State;
 
 use super::Host;
 use super::control_runtime::on;
+use super::reach::Reach;
 use crate::provider::RunningProvider;
 
 /// What is kept of the time for saying goodbye, at most.
@@ -21,6 +22,9 @@ const GOODBYE_STEP_MIN: Duration = Duration::from_millis(250);
 
 /// How long a host that is late waits for what it cuts off.
 const CUT_OFF_MAX: Duration = Duration::from_millis(500);
+
+/// How long each of the last steps takes at most once NATS has been given up: they end what is here and tell nobody.
+const UNREACHABLE_STEP_MAX: Duration = Duration::from_millis(50);
 
 /// Counts down.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +44,9 @@ impl Host {
     /// Drains the host and leaves the lattice. Says whether everything that had begun was finished in time; what was not
     /// is cut off. What ran here is restored when the host is started again.
     ///
+    /// Without NATS nobody can be told anything: what waits for that alone is given up within a second and is no work cut
+    /// off. Guests and providers have all of their time nevertheless.
+    ///
     /// Calling it a second time only waits again for what is left.
     pub async fn stop(&self, within: Duration) -> bool {
         let shared = &self.shared;
@@ -56,7 +63,10 @@ impl Host {
         }
         self.intake.cancel();
         self.intake_tasks.close();
-        let mut in_time = timeout(work.left(), self.intake_tasks.wait()).await.is_ok();
+        let mut reach = Reach::new(self.connection.control.clone());
+        // Without NATS these hold answers that nobody gets; guests that they call are waited for below.
+        let taken = timeout(work.left(), self.intake_tasks.wait());
+        let mut in_time = reach.wait(taken).await.is_none_or(|taken| taken.is_ok());
 
         // Those that call actors first: they finish their requests, for which actors may need the others.
         let (callers, others): (Vec<_>, Vec<_>) = shared
@@ -68,36 +78,62 @@ impl Host {
         let idle = shared.router.actors();
         let idle = idle.iter().map(|actor| actor.idle(work.left()));
         in_time &= join_all(idle).await.into_iter().all(|idle| idle);
-        in_time &= self.peers.shutdown(work.left()).await;
+        in_time &= self.stop_peers(&mut reach, work).await;
         in_time &= self.stop_providers(others, work).await;
-        shared.router.finish(work.left().max(CUT_OFF_MAX)).await;
+        let finishing = shared.router.finish(work.left().max(CUT_OFF_MAX));
+        reach.wait(finishing).await;
 
         shared.events.publish(&EventData::HostStopped(HostStopped {
             labels: shared.labels(),
         }));
-        in_time &= shared.events.flush(end.left_for_goodbye()).await;
+        let flushing = shared.events.flush(end.left_for_goodbye());
+        let told = reach.wait(flushing).await;
+        in_time &= told.unwrap_or(true);
         let presence = shared
             .presence
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         if let Some(presence) = presence {
-            presence.stop(end.left_for_goodbye()).await;
+            let within = match told {
+                Some(_) => end.left_for_goodbye(),
+                None => UNREACHABLE_STEP_MAX,
+            };
+            presence.stop(within).await;
         }
         shared.cancel.cancel();
         shared.tasks.close();
-        in_time &= timeout(end.left().max(CUT_OFF_MAX), shared.tasks.wait())
-            .await
-            .is_ok();
+        let ending = timeout(end.left().max(CUT_OFF_MAX), shared.tasks.wait());
+        let ended = match reach.wait(ending).await {
+            Some(ended) => ended,
+            // Tasks that only listen end by the token. A command that still goes on then is cut off.
+            None => timeout(UNREACHABLE_STEP_MAX, shared.tasks.wait()).await,
+        };
+        in_time &= ended.is_ok();
         let closing = async {
             shared.state.close().await;
             self.connection.close().await;
         };
-        if timeout(end.left_for_goodbye(), closing).await.is_err() {
+        let closing = timeout(end.left_for_goodbye(), closing);
+        if !matches!(reach.wait(closing).await, Some(Ok(()))) {
             tracing::warn!("the connections were not closed in time");
         }
         tracing::info!(in_time, "the host has stopped");
         in_time
+    }
+
+    /// Ends calls from and to other hosts. Guests have ended by then, so that without NATS nothing is left to be finished.
+    async fn stop_peers(&self, reach: &mut Reach, by: Deadline) -> bool {
+        match reach.wait(self.peers.shutdown(by.left())).await {
+            Some(ended) => ended,
+            None => {
+                let now = self.peers.shutdown(Duration::ZERO);
+                if timeout(UNREACHABLE_STEP_MAX, now).await.is_err() {
+                    tracing::warn!("NATS is out of reach; calls of other hosts were given up");
+                }
+                true
+            }
+        }
     }
 
     fn calls_actors(&self, provider: &RunningProvider) -> bool {

@@ -130,8 +130,11 @@ impl Listener {
             }
             Err(reason) => return self.rejected.count(reason),
         }
-        let most = PULL_JITTER_PER_HOST * u32::try_from(self.routes.len() + 1).unwrap_or(u32::MAX);
-        self.pull(beat.host.as_str(), most, now);
+        self.pull(beat.host.as_str(), self.pause_max(), now);
+    }
+
+    fn pause_max(&self) -> Duration {
+        PULL_JITTER_PER_HOST * u32::try_from(self.routes.len() + 1).unwrap_or(u32::MAX)
     }
 
     /// Nobody else was called by that call, so nobody else asks for the roster in the same millisecond.
@@ -181,7 +184,7 @@ impl Listener {
         let now = Instant::now();
         let Some(answer) = answer else {
             self.rejected.count(Rejection::NoRoster);
-            return self.table.retry(pull, now);
+            return self.retry(pull, now);
         };
         let roster = match self.read_roster(pull, &answer) {
             Ok(roster) => roster,
@@ -189,7 +192,7 @@ impl Listener {
                 // Anybody may have answered. That says nothing of the host, which is asked again.
                 tracing::debug!(host = %pull.host, %error, "a roster is not believed");
                 self.rejected.count(Rejection::Roster);
-                return self.table.retry(pull, now);
+                return self.retry(pull, now);
             }
         };
         match self.certificate(&roster) {
@@ -214,6 +217,11 @@ impl Listener {
                 }
             }
         }
+    }
+
+    fn retry(&mut self, pull: &Pull, now: Instant) {
+        self.table.retry(pull, now);
+        self.pull(&pull.host, self.pause_max(), now);
     }
 
     fn read_roster(&self, pull: &Pull, bytes: &[u8]) -> Result<Roster, String> {

@@ -217,10 +217,11 @@ impl Table {
         (first, lost)
     }
 
-    /// No roster has come.
+    /// No roster has come. Where a newer one was announced meanwhile, it can be asked for at once.
     pub(super) fn retry(&mut self, pull: &Pull, now: Instant) {
         if let Some(heard) = self.pulled(pull) {
-            heard.not_before = Some(now + RETRY_PAUSE);
+            let is_newest = heard.roster_announced <= pull.version;
+            heard.not_before = is_newest.then_some(now + RETRY_PAUSE);
         }
     }
 

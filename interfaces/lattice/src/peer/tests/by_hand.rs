@@ -13,7 +13,7 @@ use trellis_protocol::envelope::{Address, open, seal};
 use trellis_protocol::frame::Frame;
 use trellis_protocol::{InvocationHead, Refusal};
 
-use super::fixture::{Host, Lattice};
+use super::fixture::{Host, Lattice, subscribed};
 use crate::connection::fixture::eventually;
 use crate::presence::Presence;
 
@@ -142,7 +142,7 @@ impl Attack {
     pub(super) async fn answers(&self) -> impl StreamExt<Item = Frame> + Unpin + use<> {
         let subject = self.victim.subjects.rpc_of_host(self.key.public().as_str());
         let answers = self.client.subscribe(subject).await.unwrap();
-        self.client.flush().await.unwrap();
+        subscribed(&self.client).await;
         answers.map(|message| Frame::decode(&open(&message.payload).unwrap().frame).unwrap())
     }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::Client;
 use bytes::Bytes;
+use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 use trellis_claims::{
     HostCertificate, KeyKind, NewHostCertificate, SigningKey, TrustRoots, UnixTime, Validity,
@@ -96,8 +97,9 @@ impl Lattice {
         let certificate = Some(self.certificate(&key, may_run));
         let presence = self.presence(&key, incarnation, certificate).await;
         let handler = Arc::new(Handler::default());
+        let client = self.client().await;
         let options = PeerOptions {
-            client: self.client().await,
+            client: client.clone(),
             subjects: self.subjects(),
             key: Arc::clone(&key),
             incarnation,
@@ -107,6 +109,7 @@ impl Lattice {
         let peers = Peers::start(options, Arc::clone(&handler) as _)
             .await
             .unwrap();
+        subscribed(&client).await;
         let subjects = self.subjects();
         Host {
             key,
@@ -195,6 +198,14 @@ impl Host {
     pub(super) fn rejected(&self, reason: &str) -> u64 {
         count(&self.peers.rejected(), reason)
     }
+}
+
+/// Waits until the server has every subscription that was made on this connection: it takes what comes in turn.
+pub(super) async fn subscribed(client: &Client) {
+    let inbox = client.new_inbox();
+    let mut back = client.subscribe(inbox.clone()).await.unwrap();
+    client.publish(inbox, Bytes::new()).await.unwrap();
+    back.next().await.unwrap();
 }
 
 pub(super) fn count(counts: &[(&'static str, u64)], reason: &str) -> u64 {

@@ -33,8 +33,11 @@ async fn call(
     let cancel = CancellationToken::new();
     let called = peers.invoke(&to, head, parameters, Instant::now() + LONG, &cancel);
     let answered = async {
-        let Some(Frame::Invoke { call, .. }) = answers.next().await else {
-            panic!("not called");
+        // A cancel of the call before may still come.
+        let call = loop {
+            if let Some(Frame::Invoke { call, .. }) = answers.next().await {
+                break call;
+            }
         };
         answering(attack, call, &mut answers).await;
     };

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::StreamExt;
+use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 use trellis_protocol::frame::{Frame, Stream};
 use trellis_protocol::presence::Roster;
 
 use super::by_hand::Attack;
-use super::fixture::{Lattice, count};
+use super::fixture::{Lattice, count, subscribed};
 use crate::connection::fixture::eventually;
 use crate::peer::doorstep;
 
@@ -21,6 +22,8 @@ use crate::peer::doorstep;
 struct Answerer {
     asked: Arc<AtomicUsize>,
     incarnation: Arc<AtomicU64>,
+    /// A permit for each answer.
+    gate: Arc<Semaphore>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -29,13 +32,19 @@ async fn answer(attack: &Attack, certificate: Option<String>) -> Answerer {
     let subject = attack.victim.subjects.roster(key.public().as_str());
     let client = attack.client.clone();
     let mut requests = client.subscribe(subject).await.unwrap();
-    client.flush().await.unwrap();
+    subscribed(&client).await;
     let asked = Arc::new(AtomicUsize::new(0));
     let incarnation = Arc::new(AtomicU64::new(attack.incarnation));
-    let (count, run) = (Arc::clone(&asked), Arc::clone(&incarnation));
+    let gate = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
+    let (count, run, open) = (
+        Arc::clone(&asked),
+        Arc::clone(&incarnation),
+        Arc::clone(&gate),
+    );
     let task = tokio::spawn(async move {
         while let Some(request) = requests.next().await {
             count.fetch_add(1, Ordering::SeqCst);
+            open.acquire().await.unwrap().forget();
             let roster = Roster {
                 host: key.public().clone(),
                 incarnation: run.load(Ordering::SeqCst),
@@ -54,6 +63,7 @@ async fn answer(attack: &Attack, certificate: Option<String>) -> Answerer {
     Answerer {
         asked,
         incarnation,
+        gate,
         _task: AbortOnDropHandle::new(task),
     }
 }
@@ -125,14 +135,19 @@ async fn frames_that_waited_are_heard_in_their_order() {
         last: sequence == 2,
         trailers: None,
     };
-    // Nobody answers for its roster yet, so all of them wait.
+    let certificate = attack.lattice.certificate(&attack.key, &["a"]);
+    let roster = answer(&attack, Some(certificate)).await;
+    roster.gate.forget_permits(Semaphore::MAX_PERMITS);
     attack.say(&request).await;
     for sequence in 0..3 {
         attack.say(&data(Stream::ToCallee, sequence)).await;
     }
-    let certificate = Some(attack.lattice.certificate(&attack.key, &["a"]));
-    let run = attack.incarnation;
-    let _presence = attack.lattice.presence(&attack.key, run, certificate).await;
+    let asked = || roster.asked.load(Ordering::SeqCst) == 1;
+    eventually("the roster is asked for", asked).await;
+    // The rest of the frames finds its place meanwhile; it would be served as well if it came later.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    attack.nothing_ran();
+    roster.gate.add_permits(1);
     assert!(matches!(
         reply(&mut answers).await,
         Frame::HttpResponse { .. }

@@ -357,3 +357,17 @@ fn a_recorded_knock_brings_nobody_back() {
     );
     assert_eq!(table.pull(host.as_str(), now), None);
 }
+
+#[test]
+fn regression_a_roster_that_was_announced_during_a_failed_pull_is_asked_for_at_once() {
+    let (host, now) = (key(), Instant::now());
+    let mut table = Table::new(now);
+    table.knock(host.as_str(), 1, INTERVAL, now).unwrap();
+    let pull = table.pull(host.as_str(), now).unwrap();
+    table.beat(&beat(&host, 1, 1), now).unwrap();
+    table.retry(&pull, now);
+    let pull = table.pull(host.as_str(), now).unwrap();
+    assert_eq!(pull.version, 1);
+    table.retry(&pull, now);
+    assert_eq!(table.pull(host.as_str(), now), None);
+}
