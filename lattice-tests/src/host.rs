@@ -103,7 +103,7 @@ impl<'a> HostBuilder<'a> {
         let state_dir = state_dir(&self.name);
         match self.try_start(state_dir).await {
             Ok(host) => host,
-            Err(error) => panic!("the host does not start: {error}"),
+            Err(error) => panic!("the host does not start: {error:?}"),
         }
     }
 
@@ -111,10 +111,18 @@ impl<'a> HostBuilder<'a> {
         trellis_host::install_crypto();
         let options = self.options(state_dir.path());
         let runtime = trellis_host::runtime::build().expect("threads can be started");
-        let host = runtime
+        let started = runtime
             .spawn(Host::start(options))
             .await
-            .expect("starting a host does not panic")?;
+            .expect("starting a host does not panic");
+        let host = match started {
+            Ok(host) => host,
+            Err(error) => {
+                // A runtime may not be dropped where others are running: that panic would hide the error.
+                runtime.shutdown_background();
+                return Err(error);
+            }
+        };
         Ok(HostFixture {
             id: host.id().to_owned(),
             host: Some(host),

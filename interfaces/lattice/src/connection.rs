@@ -13,10 +13,12 @@ mod error;
 pub(crate) mod fixture;
 mod identity;
 mod options;
+mod settle;
 mod throttle;
 
 pub use error::ConnectError;
 pub use options::{CONNECT_TIMEOUT_DEFAULT, LatticeOptions, ServerUrl, TlsOptions, UrlError};
+pub use settle::settle;
 pub(crate) use throttle::Throttle;
 
 use std::sync::Arc;

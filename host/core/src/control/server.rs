@@ -1,13 +1,13 @@
 //! Takes requests from NATS and sends the answers back.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_nats::{Client, Message, Subscriber};
 use futures::StreamExt;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use trellis_lattice::connection::settle;
 use trellis_protocol::control::Ack;
 use trellis_protocol::limits::TRACEPARENT_BYTES_MAX;
 use trellis_protocol::subject::Subjects;
@@ -17,9 +17,6 @@ use crate::host::Shared;
 
 /// Requests that are worked on at once. Further ones are refused.
 const REQUESTS_MAX: usize = 256;
-
-/// Longest wait for the server to take the subscriptions.
-const SETTLE_MAX: Duration = Duration::from_secs(1);
 
 /// The control interface cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -87,19 +84,6 @@ impl Server {
         }
         Ok(())
     }
-}
-
-/// Waits until the server has taken what was sent before. A flush says only that it was written; but a server takes what
-/// one connection sends in order, so an echo says more. Without the permission for one, the time must do.
-async fn settle(client: &Client) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let inbox = client.new_inbox();
-    let mut echo = client.subscribe(inbox.clone()).await?;
-    client.publish(inbox, bytes::Bytes::new()).await?;
-    client.flush().await?;
-    if tokio::time::timeout(SETTLE_MAX, echo.next()).await.is_err() {
-        tracing::debug!("no echo from NATS; requests of the first moment may miss this host");
-    }
-    Ok(())
 }
 
 fn failed(subject: String, error: &dyn std::error::Error) -> SubscribeError {

@@ -25,6 +25,7 @@ use super::remote::{Answer, Remote};
 use super::shared::Shared;
 use super::stream_in::{Broken, Piece};
 use super::{PeerHandler, PeerOptions, PeerRejection, PeerStartError};
+use crate::connection::settle;
 use crate::routes::LostHost;
 
 pub(super) async fn start(
@@ -44,6 +45,13 @@ pub(super) async fn start(
     let lost = routes.lost();
     let frames = subscribe(&client, subjects.rpc_of_host(&own)).await?;
     let bounced = subscribe(&client, format!("{inbox}.>")).await?;
+    // Routes lead here as soon as this host's roster is out, and a peer that is faster than the subscription would be
+    // told that nobody is here.
+    let settled = settle(&client).await;
+    settled.map_err(|error| PeerStartError::Subscribe {
+        subject: subjects.rpc_of_host(&own),
+        reason: error.to_string(),
+    })?;
     let (signals, queue) = mpsc::unbounded_channel();
     let shared = Arc::new(Shared {
         clock: Clock::start(),

@@ -25,7 +25,7 @@ const HISTORY: i64 = 1;
 const REPLICAS_IN_CLUSTER: usize = 3;
 
 /// Longest time to open or create one bucket.
-pub const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
+pub const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Longest time for one write with its reads and retries.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
