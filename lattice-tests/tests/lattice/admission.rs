@@ -38,10 +38,16 @@ async fn requests_beyond_the_permits_wait_for_their_turn() {
 async fn beyond_the_queue_a_request_is_told_when_to_come_back() {
     let (_lattice, _host, url) = probe_with_permits(1).await;
     let holder = tokio::spawn({
-        let url = format!("{url}/slow?n=3000");
+        let url = format!("{url}/slow?n=8000");
         async move { http::get(&url).await }
     });
     let instant = format!("{url}/");
+    // Whoever gets no answer in time has found the only permit taken.
+    let taken = Duration::from_millis(500);
+    while tokio::time::timeout(taken, http::get(&instant))
+        .await
+        .is_ok()
+    {}
     let waiting: Vec<_> = (0..QUEUE + 64)
         .map(|_| {
             let url = instant.clone();
@@ -54,7 +60,8 @@ async fn beyond_the_queue_a_request_is_told_when_to_come_back() {
         match answer.status {
             200 => {}
             503 => {
-                refused += 1;
+                // Those in the queue give up after a while; those behind it are told at once.
+                refused += usize::from(answer.text().contains("calls wait"));
                 assert_eq!(answer.member("code"), "overloaded");
                 assert_eq!(answer.header("retry-after"), "1");
             }
@@ -80,7 +87,8 @@ async fn a_client_that_goes_away_takes_its_work_along() {
         let begin = Instant::now();
         let answer = http::get(&url).await;
         assert_eq!(answer.status, 200, "after {path}: {}", answer.text());
-        assert!(begin.elapsed() < Duration::from_secs(2), "after {path}");
+        // Not a measure of speed: what was abandoned would hold the permit until its deadline, 30 s.
+        assert!(begin.elapsed() < Duration::from_secs(20), "after {path}");
     }
 }
 
@@ -88,7 +96,7 @@ async fn a_client_that_goes_away_takes_its_work_along() {
 async fn more_permits_can_be_given_while_requests_wait() {
     let (lattice, host, url) = probe_with_permits(1).await;
     let holder = tokio::spawn({
-        let url = format!("{url}/slow?n=2000");
+        let url = format!("{url}/slow?n=15000");
         async move { http::get(&url).await }
     });
     // Nobody outside sees who runs and who waits, so each gets a head start.
@@ -103,10 +111,6 @@ async fn more_permits_can_be_given_while_requests_wait() {
     assert_eq!(lattice.operator().scale(&more).await, Ok(2));
     let answer = waiting.await.expect("a request does not panic");
     assert_eq!(answer.status, 200);
-    assert!(
-        answer.took < Duration::from_millis(1_500),
-        "{:?}",
-        answer.took
-    );
-    assert_eq!(holder.await.expect("a request does not panic").status, 200);
+    assert!(!holder.is_finished(), "the second permit served it");
+    holder.abort();
 }

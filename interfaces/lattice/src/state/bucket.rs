@@ -25,6 +25,9 @@ const HISTORY: i64 = 1;
 const REPLICAS_IN_CLUSTER: usize = 3;
 
 /// Longest time to open or create one bucket.
+///
+/// Making one waits for the server's disk (`sync_interval: always`), and an SD card, or a disk that a compiler has just
+/// written gigabytes to, takes its time.
 pub const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Longest time for one write with its reads and retries.
