@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use tempfile::TempDir;
 use trellis_claims::{KeyKind, SigningKey, TrustRoots};
@@ -294,6 +295,8 @@ fn options(url: &str, name: &LatticeName) -> LatticeOptions {
         urls: vec![url.parse().expect("a server's own url is one")],
         lattice: name.clone(),
         name: "trellis-lattice-tests".to_owned(),
+        // The first tests of a run meet a disk that a linker has just filled.
+        connect_timeout: Duration::from_secs(60),
         ..LatticeOptions::default()
     }
 }
