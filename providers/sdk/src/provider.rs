@@ -11,6 +11,7 @@ use trellis_protocol::link::LinkKey;
 use trellis_protocol::{EntityId, Lease, Refusal, RefusalCode};
 
 use crate::call::Call;
+use crate::http::{HttpRequest, HttpResponse};
 use crate::link::{Link, LinkError};
 use crate::outbound::Outbound;
 
@@ -113,6 +114,25 @@ pub trait Provider: Send + Sync + 'static {
             RefusalCode::UnknownOperation,
             format!(
                 "this provider serves no interface, `{}` was called",
+                call.operation
+            ),
+        ))
+    }
+
+    /// Serves an HTTP request of an actor, for `wasi:http/outgoing-handler`.
+    ///
+    /// The future ends with the response's head, at [`Call::deadline`] at the latest. Bodies stream in both directions:
+    /// the request's is polled as it is wanted, and dropping the response's body is how the caller says that it wants no
+    /// more. [`Call::payload`] is empty and [`Call::type_hash`] zero.
+    ///
+    /// # Errors
+    /// A [`Refusal`] where there is no response.
+    async fn http(&self, call: Call, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+        drop(request);
+        Err(Refusal::new(
+            RefusalCode::UnknownOperation,
+            format!(
+                "this provider sends no requests, `{}` was called",
                 call.operation
             ),
         ))

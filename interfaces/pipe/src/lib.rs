@@ -1,0 +1,1 @@
+//! Calls between a host and one of its provider processes, over a local socket.
