@@ -30,18 +30,14 @@
 //! whether it may be: that is the [`PeerHandler`]'s, which authorises every call again.
 
 mod body;
-mod budget;
 mod clock;
 mod courier;
 mod doorstep;
 mod incoming;
-mod message;
 mod outgoing;
 mod reader;
 mod remote;
 mod shared;
-mod stream_in;
-mod stream_out;
 
 use std::fmt;
 use std::sync::Arc;
@@ -49,21 +45,18 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http_body_util::combinators::UnsyncBoxBody;
 use tokio_util::sync::CancellationToken;
 use trellis_claims::SigningKey;
-use trellis_protocol::frame::rest_cost;
-use trellis_protocol::limits::VALUE_BYTES_MAX;
 use trellis_protocol::subject::Subjects;
 use trellis_protocol::{InvocationHead, Lease, Refusal};
+
+pub use trellis_flow::BODY_IDLE;
+pub use trellis_flow::budget::BUDGET_BYTES_MIN;
 
 use crate::presence::tally;
 use crate::routes::Routes;
 use outgoing::Callee;
 use shared::Shared;
-
-/// How long a body may bring no byte, and a reader take none, before it is given up.
-pub const BODY_IDLE: Duration = Duration::from_secs(30);
 
 /// How long a handler may go on after its caller has gone or its deadline has passed, before it is dropped.
 pub const HANDLER_GRACE: Duration = Duration::from_secs(5);
@@ -76,9 +69,6 @@ pub const ROOM_WAIT: Duration = Duration::from_secs(5);
 /// It bounds what peers may have on the way to this host, so it stays below the 64 MiB at which a NATS server cuts a
 /// client off (D4). A thousand bodies can begin in its half.
 pub const BUDGET_BYTES_DEFAULT: usize = 32 * 1024 * 1024;
-
-/// The least budget: one of the longest values fits into each quarter.
-pub const BUDGET_BYTES_MIN: usize = 4 * rest_cost(VALUE_BYTES_MAX as u32) as usize;
 
 /// Calls that a host takes from all its peers at once, where nothing else is configured.
 pub const INCOMING_CALLS_DEFAULT: usize = 4096;
@@ -93,7 +83,7 @@ const _: () = assert!(BUDGET_BYTES_MIN <= BUDGET_BYTES_DEFAULT);
 const _: () = assert!(BUDGET_BYTES_DEFAULT < 64 * 1024 * 1024);
 
 /// The body of a request or response that crosses hosts. Polling it asks for more; dropping it stops the sender.
-pub type PeerBody = UnsyncBoxBody<Bytes, Refusal>;
+pub type PeerBody = trellis_flow::FlowBody;
 
 /// A peer, as one run of a host.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

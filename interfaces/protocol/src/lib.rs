@@ -12,6 +12,7 @@ pub mod id;
 pub mod invocation;
 pub mod limits;
 pub mod link;
+pub mod pipe;
 pub mod presence;
 pub mod refusal;
 pub mod shape;

@@ -10,16 +10,15 @@ use futures::FutureExt as _;
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Empty};
 use tokio::sync::OwnedSemaphorePermit;
+use trellis_flow::{Arriving, StreamOut, abort, message, send_body, send_rest};
 use trellis_protocol::frame::{CallNumber, Fields, Frame, STREAM_INITIAL_BYTES, Stream, rest_cost};
 use trellis_protocol::limits::{FRAME_PAYLOAD_BYTES_MAX, VALUE_BYTES_MAX};
 use trellis_protocol::{InvocationHead, Lease, Refusal, RefusalCode};
 
-use super::body::{Arriving, Reader, Reading, abort, send_body, send_rest};
-use super::message;
+use super::body::{Reader, Reading, ToPeer, reader};
 use super::outgoing::{deadline_exceeded, overloaded, too_large};
 use super::remote::{Incoming, NotEntered, Remote};
 use super::shared::Shared;
-use super::stream_out::StreamOut;
 use super::{HANDLER_GRACE, PeerBody, PeerRejection, ROOM_WAIT};
 
 /// What a peer asks for.
@@ -223,11 +222,12 @@ impl Call {
         shared.send(&from, &reply).await?;
         if !rest.is_empty() {
             let out = &self.state.download;
-            let sent = send_rest(&shared, &from, call, stream, out, rest).await;
+            let carrier = self.carrier();
+            let sent = send_rest(&carrier, call, stream, out, rest).await;
             if let Err(refusal) = sent {
                 tracing::debug!(host = %from.host.key, %refusal, "a result was not sent to its end");
                 // The caller waits for the rest, and would do so until its deadline.
-                abort(&shared, &from, call, stream, out, refusal).await;
+                abort(&carrier, call, stream, out, refusal).await;
             }
         }
         Ok(())
@@ -311,7 +311,8 @@ impl Call {
         self.shared.send(&self.from, &head).await?;
         if has_body {
             let out = &self.state.download;
-            let sending = send_body(&self.shared, &self.from, call, Stream::ToCaller, out, body);
+            let carrier = self.carrier();
+            let sending = send_body(&carrier, call, Stream::ToCaller, out, body);
             // The stream is closed together with the token; this only spares the wait for the next piece.
             self.state.cancel.run_until_cancelled(sending).await;
         }
@@ -359,9 +360,16 @@ impl Call {
         }
     }
 
+    fn carrier(&self) -> ToPeer<'_> {
+        ToPeer {
+            shared: &self.shared,
+            to: &self.from,
+        }
+    }
+
     fn reader(&self) -> Reader {
         let reading = Reading::Request(Arc::clone(&self.state));
-        Reader::new(&self.shared, &self.from, self.number, reading)
+        reader(&self.shared, &self.from, self.number, reading)
     }
 }
 

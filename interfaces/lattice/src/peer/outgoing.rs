@@ -10,17 +10,16 @@ use http_body::Body as _;
 use http_body_util::{BodyExt as _, Empty};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio_util::sync::CancellationToken;
+use trellis_flow::{Arriving, StreamOut, message, send_body, send_rest};
 use trellis_protocol::frame::{CallNumber, Frame, Stream, rest_cost};
 use trellis_protocol::limits::{DEADLINE_MAX, FRAME_PAYLOAD_BYTES_MAX, VALUE_BYTES_MAX};
 use trellis_protocol::{InvocationHead, Lease, Refusal, RefusalCode};
 
 use super::PeerBody;
-use super::body::{Arriving, Reader, Reading, send_body, send_rest};
+use super::body::{Reader, Reading, ToPeer, reader};
 use super::courier::Say;
-use super::message;
 use super::remote::{Answer, Outgoing, Remote};
 use super::shared::{Shared, lost_refusal};
-use super::stream_out::StreamOut;
 
 /// Whom a call is for: a host in whatever run it is, or one run of it and no other.
 #[derive(Clone, Copy)]
@@ -111,11 +110,11 @@ impl OutgoingCall {
 
     fn reader(&self) -> Reader {
         let reading = Reading::Response(Arc::clone(&self.state));
-        Reader::new(&self.shared, &self.remote, self.number, reading)
+        reader(&self.shared, &self.remote, self.number, reading)
     }
 
     /// Ends a call that the peer knows to have ended.
-    pub(super) fn settle(mut self) {
+    pub(super) fn settled(mut self) {
         self.settled = true;
     }
 }
@@ -191,14 +190,11 @@ async fn answer_while_sending(
 ) -> Result<Answer, Refusal> {
     if !rest.is_empty() {
         let upload = &call.state.upload;
-        let sending = send_rest(
-            &call.shared,
-            &call.remote,
-            call.number,
-            Stream::ToCallee,
-            upload,
-            rest,
-        );
+        let carrier = ToPeer {
+            shared: &call.shared,
+            to: &call.remote,
+        };
+        let sending = send_rest(&carrier, call.number, Stream::ToCallee, upload, rest);
         tokio::select! {
             biased;
             answered = &mut answer => return answered.map_err(|_| forgotten()),
@@ -285,7 +281,7 @@ pub(super) async fn http(
                 has_body,
             } => (status, fields, has_body),
             Answer::Refused(refusal) => {
-                call.settle();
+                call.settled();
                 return Err(refusal);
             }
             Answer::Reply { .. } => return Err(wrong_answer()),
@@ -295,7 +291,7 @@ pub(super) async fn http(
             let cancelled = cancel.clone().cancelled_owned().boxed();
             Arriving::response(call.reader(), call, cancelled)
         } else {
-            call.settle();
+            call.settled();
             Empty::new().map_err(|never| match never {}).boxed_unsync()
         };
         Ok(response.map(|()| body))
@@ -309,14 +305,11 @@ fn spawn_upload(call: &OutgoingCall, body: PeerBody) {
     let (number, state) = (call.number, Arc::clone(&call.state));
     let ended = shared.cancel.clone();
     call.shared.calls.spawn(async move {
-        let sending = send_body(
-            &shared,
-            &remote,
-            number,
-            Stream::ToCallee,
-            &state.upload,
-            body,
-        );
+        let carrier = ToPeer {
+            shared: &shared,
+            to: &remote,
+        };
+        let sending = send_body(&carrier, number, Stream::ToCallee, &state.upload, body);
         ended.run_until_cancelled(sending).await;
     });
 }

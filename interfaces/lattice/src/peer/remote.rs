@@ -11,13 +11,12 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use trellis_claims::PublicKey;
+use trellis_flow::{StreamIn, StreamOut};
 use trellis_protocol::envelope::{DelayFloor, ReplayWindow};
 use trellis_protocol::frame::{CallNumber, Fields};
 use trellis_protocol::{Refusal, RefusalCode};
 
 use super::PeerHost;
-use super::stream_in::StreamIn;
-use super::stream_out::StreamOut;
 
 #[derive(Debug)]
 pub(super) struct Remote {

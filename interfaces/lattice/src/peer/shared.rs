@@ -9,12 +9,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use trellis_claims::SigningKey;
+use trellis_flow::Budget;
 use trellis_protocol::envelope::{Address, seal};
 use trellis_protocol::frame::{CallNumber, Frame};
 use trellis_protocol::subject::Subjects;
 use trellis_protocol::{Refusal, RefusalCode};
 
-use super::budget::Budget;
 use super::clock::Clock;
 use super::courier::{Say, Signal};
 use super::remote::Remote;

@@ -7,7 +7,7 @@ use trellis_protocol::frame::{DATA_COST_BYTES, data_cost, rest_cost};
 use trellis_protocol::limits::{FRAME_PAYLOAD_BYTES_MAX, VALUE_BYTES_MAX};
 use trellis_protocol::{Refusal, RefusalCode};
 
-use super::BODY_IDLE;
+use crate::BODY_IDLE;
 
 /// Most credit that is believed, whatever the reader grants: that of the longest value.
 const CREDIT_MAX: u64 = rest_cost(VALUE_BYTES_MAX as u32);
@@ -15,8 +15,9 @@ const CREDIT_MAX: u64 = rest_cost(VALUE_BYTES_MAX as u32);
 /// Pieces are not cut smaller than this for want of credit; the sender waits instead.
 const PIECE_MIN_BYTES: usize = 4096;
 
+/// The sending end of a stream. By default it has no credit yet.
 #[derive(Debug, Default)]
-pub(super) struct StreamOut {
+pub struct StreamOut {
     state: Mutex<State>,
     changed: Notify,
 }
@@ -28,14 +29,15 @@ struct State {
 }
 
 impl StreamOut {
-    pub(super) fn with_credit(credit: u32) -> Self {
+    /// One that begins with credit.
+    pub fn with_credit(credit: u32) -> Self {
         let stream = Self::default();
         stream.grant(credit);
         stream
     }
 
     /// The reader can take more.
-    pub(super) fn grant(&self, credit: u32) {
+    pub fn grant(&self, credit: u32) {
         let mut state = self.state();
         state.credit = state
             .credit
@@ -46,17 +48,18 @@ impl StreamOut {
     }
 
     /// Nothing more is to be sent. The first reason stays.
-    pub(super) fn close(&self, reason: Refusal) {
+    pub fn close(&self, reason: Refusal) {
         self.state().closed.get_or_insert(reason);
         self.changed.notify_one();
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    /// Whether nothing more is to be sent.
+    pub fn is_closed(&self) -> bool {
         self.state().closed.is_some()
     }
 
     /// Waits until the stream is closed. One task only, and not beside [`Self::take`].
-    pub(super) async fn closed(&self) -> Refusal {
+    pub async fn closed(&self) -> Refusal {
         loop {
             if let Some(reason) = self.state().closed.clone() {
                 return reason;
@@ -69,7 +72,7 @@ impl StreamOut {
     ///
     /// # Errors
     /// Why the stream is closed; `deadline-exceeded` where the reader takes nothing for [`BODY_IDLE`].
-    pub(super) async fn take(&self, want: usize) -> Result<usize, Refusal> {
+    pub async fn take(&self, want: usize) -> Result<usize, Refusal> {
         let waited = async {
             loop {
                 if let Some(taken) = self.try_take(want)? {

@@ -7,7 +7,10 @@ use trellis_protocol::limits::HTTP_FIELDS_MAX;
 use trellis_protocol::{Refusal, RefusalCode};
 
 /// The fields of a head or of trailers.
-pub(super) fn to_fields(headers: &HeaderMap) -> Result<Fields, Refusal> {
+///
+/// # Errors
+/// `too-large` where they are more than [`HTTP_FIELDS_MAX`].
+pub fn to_fields(headers: &HeaderMap) -> Result<Fields, Refusal> {
     if headers.len() > HTTP_FIELDS_MAX {
         return Err(Refusal::new(
             RefusalCode::TooLarge,
@@ -25,7 +28,10 @@ pub(super) fn to_fields(headers: &HeaderMap) -> Result<Fields, Refusal> {
 }
 
 /// The same back, checked for what HTTP permits.
-pub(super) fn from_fields(fields: Fields) -> Result<HeaderMap, Refusal> {
+///
+/// # Errors
+/// `bad-payload`.
+pub fn from_fields(fields: Fields) -> Result<HeaderMap, Refusal> {
     let mut headers = HeaderMap::with_capacity(fields.len());
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(bad)?;
@@ -36,13 +42,11 @@ pub(super) fn from_fields(fields: Fields) -> Result<HeaderMap, Refusal> {
     Ok(headers)
 }
 
-/// A request without its body.
-pub(super) fn request<B>(
-    method: &str,
-    uri: &str,
-    fields: Fields,
-    body: B,
-) -> Result<Request<B>, Refusal> {
+/// A request around a body.
+///
+/// # Errors
+/// `bad-payload` where HTTP does not permit it.
+pub fn request<B>(method: &str, uri: &str, fields: Fields, body: B) -> Result<Request<B>, Refusal> {
     let mut request = Request::new(body);
     *request.method_mut() = Method::from_bytes(method.as_bytes()).map_err(bad)?;
     *request.uri_mut() = uri.parse::<Uri>().map_err(bad)?;
@@ -50,8 +54,11 @@ pub(super) fn request<B>(
     Ok(request)
 }
 
-/// A response without its body.
-pub(super) fn response<B>(status: u16, fields: Fields, body: B) -> Result<Response<B>, Refusal> {
+/// A response around a body.
+///
+/// # Errors
+/// `bad-payload` where HTTP does not permit it.
+pub fn response<B>(status: u16, fields: Fields, body: B) -> Result<Response<B>, Refusal> {
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(status).map_err(bad)?;
     *response.headers_mut() = from_fields(fields)?;

@@ -8,7 +8,7 @@ use futures::FutureExt as _;
 use super::*;
 
 fn budget() -> Budget {
-    Budget::new(super::super::BUDGET_BYTES_DEFAULT)
+    Budget::new(crate::budget::BUDGET_BYTES_MIN)
 }
 
 fn body(budget: &Budget) -> StreamIn {

@@ -13,7 +13,7 @@ use trellis_protocol::frame::{Fields, STREAM_INITIAL_BYTES, data_cost};
 use trellis_protocol::limits::STREAM_WINDOW_BYTES;
 use trellis_protocol::{Refusal, RefusalCode};
 
-use super::budget::Budget;
+use crate::budget::Budget;
 
 /// A piece below this is copied out of its message, so that a few bytes do not keep a whole read buffer alive.
 const COPY_BELOW_BYTES: usize = 8 * 1024;
@@ -22,15 +22,18 @@ const _: () = assert!(STREAM_INITIAL_BYTES <= STREAM_WINDOW_BYTES);
 
 /// A piece of a stream.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Piece {
-    pub(super) bytes: Bytes,
-    pub(super) last: bool,
-    pub(super) trailers: Option<Fields>,
+pub struct Piece {
+    /// What it brings.
+    pub bytes: Bytes,
+    /// Whether the stream ends here.
+    pub last: bool,
+    /// Trailers, which come behind the bytes.
+    pub trailers: Option<Fields>,
 }
 
 /// Why a piece was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Broken {
+pub enum Broken {
     /// A message was lost, or came twice, or out of order.
     Gap,
     /// The sender exceeds its credit.
@@ -39,8 +42,9 @@ pub(super) enum Broken {
     Closed,
 }
 
+/// The receiving end of a stream. It is closed until it is opened.
 #[derive(Debug, Default)]
-pub(super) struct StreamIn {
+pub struct StreamIn {
     state: Mutex<State>,
 }
 
@@ -68,12 +72,12 @@ struct State {
 
 impl StreamIn {
     /// Takes a body, for which the sender has [`STREAM_INITIAL_BYTES`] of credit already.
-    pub(super) fn open_body(&self, window: OwnedSemaphorePermit) {
+    pub fn open_body(&self, window: OwnedSemaphorePermit) {
         self.open(u64::from(STREAM_INITIAL_BYTES), true, window);
     }
 
     /// Takes the rest of a value, whose whole cost is reserved. The credit is for the caller to send.
-    pub(super) fn open_value(&self, cost: u64, room: OwnedSemaphorePermit) {
+    pub fn open_value(&self, cost: u64, room: OwnedSemaphorePermit) {
         self.open(cost, false, room);
     }
 
@@ -89,8 +93,11 @@ impl StreamIn {
         state.permits.push(permit);
     }
 
-    /// Takes a piece from the reader task. After an error the stream has failed.
-    pub(super) fn push(&self, sequence: u32, piece: Piece) -> Result<(), Broken> {
+    /// Takes a piece from the reader task.
+    ///
+    /// # Errors
+    /// [`Broken`], after which the stream has failed.
+    pub fn push(&self, sequence: u32, piece: Piece) -> Result<(), Broken> {
         let mut state = self.state();
         let cost = data_cost(piece.bytes.len());
         let broken = if state.failed.is_some() || !state.open || state.ended {
@@ -122,7 +129,7 @@ impl StreamIn {
     }
 
     /// Ends the stream early. What has come before is still delivered; the first reason stays.
-    pub(super) fn fail(&self, reason: Refusal) {
+    pub fn fail(&self, reason: Refusal) {
         let mut state = self.state();
         if !state.ended {
             state.fail(reason);
@@ -131,7 +138,7 @@ impl StreamIn {
 
     /// The next piece; `None` after the last. Says in `credit_due` whether a credit message should be queued, which the
     /// caller must do then.
-    pub(super) fn poll_next(
+    pub fn poll_next(
         &self,
         cx: &mut Context<'_>,
         budget: &Budget,
@@ -160,7 +167,7 @@ impl StreamIn {
     }
 
     /// Whether the stream has failed, by a look that takes nothing off it. One task only, as for [`Self::poll_next`].
-    pub(super) fn poll_failure(&self, cx: &mut Context<'_>) -> Poll<Refusal> {
+    pub fn poll_failure(&self, cx: &mut Context<'_>) -> Poll<Refusal> {
         let mut state = self.state();
         if let Some(reason) = &state.failed {
             return Poll::Ready(reason.clone());
@@ -170,7 +177,7 @@ impl StreamIn {
     }
 
     /// The credit that is due, once the message for it is about to be sent.
-    pub(super) fn take_credit(&self) -> u32 {
+    pub fn take_credit(&self) -> u32 {
         let mut state = self.state();
         state.credit_queued = false;
         if state.ended || state.failed.is_some() {
@@ -183,7 +190,7 @@ impl StreamIn {
     }
 
     /// Lets go of everything that was not read. Gives back the room, and whether the sender should be told.
-    pub(super) fn abandon(&self) -> (Vec<OwnedSemaphorePermit>, bool) {
+    pub fn abandon(&self) -> (Vec<OwnedSemaphorePermit>, bool) {
         let mut state = self.state();
         let tell = state.open && !state.ended && state.failed.is_none();
         state.fail(Refusal::new(
@@ -195,7 +202,7 @@ impl StreamIn {
     }
 
     /// Whether everything was read.
-    pub(super) fn is_read(&self) -> bool {
+    pub fn is_read(&self) -> bool {
         let state = self.state();
         state.ended && state.queue.is_empty()
     }
@@ -236,7 +243,8 @@ impl State {
 }
 
 impl Broken {
-    pub(super) fn to_refusal(self) -> Refusal {
+    /// What the reader of the stream is told.
+    pub fn to_refusal(self) -> Refusal {
         let what = match self {
             Self::Gap => "a message of the stream was lost",
             Self::Credit => "the stream's sender exceeds its credit",

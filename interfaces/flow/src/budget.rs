@@ -1,16 +1,20 @@
-//! The bytes that a host holds for its peers.
+//! The bytes that one end holds for the other.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use trellis_protocol::frame::STREAM_INITIAL_BYTES;
+use trellis_protocol::frame::{STREAM_INITIAL_BYTES, rest_cost};
+use trellis_protocol::limits::VALUE_BYTES_MAX;
 
-/// Three pools of bytes.
+/// The least budget: one of the longest values fits into each quarter.
+pub const BUDGET_BYTES_MIN: usize = 4 * rest_cost(VALUE_BYTES_MAX as u32) as usize;
+
+/// Three pools of bytes, a quarter for parameters, a quarter for results, and half for first frames and bodies.
 ///
 /// Parameters keep their room until the handler has let go of them, and a handler may wait for a result: so results
 /// have a pool of their own, which is held by nobody who waits for anything but bytes on their way.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub struct Budget {
     /// For parameters, taken whole and in turn.
     parameters: Arc<Semaphore>,
     /// For results, taken whole and in turn.
@@ -22,7 +26,8 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    pub(super) fn new(bytes: usize) -> Self {
+    /// Divides so many bytes.
+    pub fn new(bytes: usize) -> Self {
         Self {
             parameters: Arc::new(Semaphore::new(bytes / 4)),
             results: Arc::new(Semaphore::new(bytes / 4)),
@@ -32,38 +37,46 @@ impl Budget {
     }
 
     /// Room for the bytes that a call brings in its first frame.
-    pub(super) fn first(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+    pub fn first(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let bytes = u32::try_from(bytes).ok()?;
         Arc::clone(&self.streams).try_acquire_many_owned(bytes).ok()
     }
 
     /// Room for the credit with which a body begins.
-    pub(super) fn window(&self) -> Option<OwnedSemaphorePermit> {
+    pub fn window(&self) -> Option<OwnedSemaphorePermit> {
         let streams = Arc::clone(&self.streams);
         streams.try_acquire_many_owned(STREAM_INITIAL_BYTES).ok()
     }
 
     /// Room for a larger window.
-    pub(super) fn grow(&self, bytes: u32) -> Option<OwnedSemaphorePermit> {
+    pub fn grow(&self, bytes: u32) -> Option<OwnedSemaphorePermit> {
         if self.streams.available_permits() < self.growth_floor + bytes as usize {
             return None;
         }
         Arc::clone(&self.streams).try_acquire_many_owned(bytes).ok()
     }
 
+    /// Bytes that nobody holds at present, of all pools.
+    pub fn free(&self) -> usize {
+        [&self.parameters, &self.results, &self.streams]
+            .map(|pool| pool.available_permits())
+            .iter()
+            .sum()
+    }
+
     /// Room for the rest of a call's parameters, once there is. Cancelling the wait loses the place in the queue.
-    pub(super) async fn parameters(&self, cost: u64) -> OwnedSemaphorePermit {
+    pub async fn parameters(&self, cost: u64) -> OwnedSemaphorePermit {
         take(&self.parameters, cost).await
     }
 
     /// No room, for what is paid elsewhere.
-    pub(super) fn nothing(&self) -> OwnedSemaphorePermit {
+    pub fn nothing(&self) -> OwnedSemaphorePermit {
         let nothing = Arc::clone(&self.streams).try_acquire_many_owned(0);
         nothing.expect("none is always there, and the pool is never closed")
     }
 
     /// Room for the rest of a result, once there is.
-    pub(super) async fn result(&self, cost: u64) -> OwnedSemaphorePermit {
+    pub async fn result(&self, cost: u64) -> OwnedSemaphorePermit {
         take(&self.results, cost).await
     }
 }
