@@ -17,6 +17,7 @@ use bindings::trellis::shortlink::codes::{self, Alphabet, Avoid, Refusal, Wish};
 use bindings::wasi::config::store as config;
 use bindings::wasi::keyvalue::{atomics, store};
 use bindings::wasi::logging::logging::{Level, log};
+use bindings::wasmcloud::messaging::consumer::{self, BrokerMessage};
 
 /// Types and import glue, generated from `interfaces/wit` and this actor's own world.
 mod bindings {
@@ -26,6 +27,7 @@ mod bindings {
             "../../interfaces/wit/wasi-logging",
             "../../interfaces/wit/wasi-config",
             "../../interfaces/wit/trellis-shortlink",
+            "../../interfaces/wit/wasmcloud-messaging",
             "wit",
         ],
         world: "trellis:shortlink-actor/shortlink",
@@ -142,6 +144,14 @@ impl World for Lattice {
     fn config(&self, key: &str) -> Result<Option<String>, String> {
         config::get(key).map_err(|error| match error {
             config::Error::Upstream(reason) | config::Error::Io(reason) => reason,
+        })
+    }
+
+    fn publish(&self, subject: &str, body: Vec<u8>) -> Result<(), String> {
+        consumer::publish(&BrokerMessage {
+            subject: subject.to_owned(),
+            body,
+            reply_to: None,
         })
     }
 

@@ -19,6 +19,8 @@ pub(crate) struct FakeWorld {
     pub(crate) maker: Maker,
     pub(crate) refusing: Option<&'static str>,
     pub(crate) meanwhile: Option<Meanwhile>,
+    pub(crate) published: RefCell<Vec<(String, String)>>,
+    pub(crate) broker: Result<(), String>,
     pub(crate) pauses: Cell<u32>,
     pub(crate) logged: RefCell<Vec<(LogLevel, String)>>,
 }
@@ -33,6 +35,8 @@ impl FakeWorld {
             maker: Box::new(|_, _, attempt| Ok(made(&format!("code{attempt}")))),
             refusing: None,
             meanwhile: None,
+            published: RefCell::default(),
+            broker: Ok(()),
             pauses: Cell::new(0),
             logged: RefCell::default(),
         }
@@ -93,6 +97,13 @@ impl<'a> World for &'a FakeWorld {
     fn config(&self, key: &str) -> Result<Option<String>, String> {
         let config = self.config.as_ref().map_err(Clone::clone)?;
         Ok(config.get(key).map(|value| (*value).to_owned()))
+    }
+
+    fn publish(&self, subject: &str, body: Vec<u8>) -> Result<(), String> {
+        self.broker.clone()?;
+        let body = String::from_utf8(body).map_err(|error| error.to_string())?;
+        self.published.borrow_mut().push((subject.to_owned(), body));
+        Ok(())
     }
 
     fn log(&self, level: LogLevel, message: &str) {

@@ -7,6 +7,9 @@
 //! | `GET /<code>` | 302 to the URL, and one more click |
 //! | `GET /<code>/stats` | 200, `{"code", "url", "clicks"}` |
 //!
+//! A click is told to whoever listens, as a message on `shortlink.clicks` (see `click`). Nobody waits for that to succeed:
+//! without a link for messages, or with a broker that is away, the redirect is as it would be.
+//!
 //! Every refusal is a problem document (RFC 9457). A capability that is refused or fails is a 503 whose `detail` holds
 //! the reason in the words of whoever refused, so that the operator who tries it sees what to change.
 //!
@@ -15,6 +18,7 @@
 //! body where there should be one, asks `links` and turns what it says into a `Reply`.
 
 mod body;
+mod click;
 mod code;
 mod component;
 #[cfg(test)]

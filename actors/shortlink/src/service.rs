@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::body::BodyError;
+use crate::click;
 use crate::code::Code;
 use crate::links::{self, LinkError, Shortened};
 use crate::problem::{Kind, Problem};
@@ -52,7 +53,13 @@ pub(crate) fn answer(
     let answered = match route::find(method, path_with_query) {
         Ok(Route::Describe) => Ok(describe()),
         Ok(Route::Shorten) => shorten(world, body),
-        Ok(Route::Follow(code)) => redirect(&code, links::follow(world, &code)),
+        Ok(Route::Follow(code)) => {
+            let target = links::follow(world, &code);
+            if let Ok(Some(_)) = &target {
+                click::tell(world, &code);
+            }
+            redirect(&code, target)
+        }
         Ok(Route::Peek(code)) => redirect(&code, links::peek(world, &code)),
         Ok(Route::Stats(code)) => stats(world, &code),
         Err(unrouted) => Err(unrouted.into()),

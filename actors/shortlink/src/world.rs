@@ -21,6 +21,9 @@ pub(crate) trait World {
     /// The value of a configuration key (`wasi:config/store`), or why it can't be had.
     fn config(&self, key: &str) -> Result<Option<String>, String>;
 
+    /// Publishes a message (`wasmcloud:messaging/consumer`), or says why it can't.
+    fn publish(&self, subject: &str, body: Vec<u8>) -> Result<(), String>;
+
     /// Writes a line to the log (`wasi:logging`).
     fn log(&self, level: LogLevel, message: &str);
 

@@ -1,7 +1,8 @@
 //! Where components and providers are to be had: what a reference names, and how its bytes are read.
 //!
 //! A component comes from a file of this host, where its operator allows that. A provider is one of those that the host
-//! was assembled with, under its own name or under one by which wasmCloud 1.x publishes it.
+//! was assembled with, under its own name or under one by which wasmCloud 1.x publishes it; or a program of the host's
+//! directory of providers; or, where files are allowed, any program of this machine.
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -43,7 +44,7 @@ pub(crate) enum ArtifactError {
     },
     /// The operator has not allowed files.
     #[error(
-        "refused `{reference}`: this host loads no components from files; start it with `--allow-file` to allow it"
+        "refused `{reference}`: this host takes nothing from files; start it with `--allow-file` to allow it"
     )]
     FilesNotAllowed {
         /// The reference.
@@ -200,20 +201,29 @@ pub(crate) fn read_component(path: &Path) -> Result<Vec<u8>, ArtifactError> {
     }
 }
 
-/// Finds the name of the provider that a reference means.
+/// Whether a reference names a file.
+pub(crate) fn is_file_reference(reference: &str) -> bool {
+    reference.starts_with(FILE_SCHEME)
+}
+
+/// The program that a provider's reference names. Looks at the reference alone, not at the disk.
+///
+/// # Errors
+/// As [`component_file`].
+pub(crate) fn provider_file(reference: &str, allow_file: bool) -> Result<PathBuf, ArtifactError> {
+    component_file(reference, allow_file)
+}
+
+/// The name of the provider that a reference means, whether this host has it or not.
 ///
 /// `aliases` are the operator's own: a reference without its tag, and the name it stands for. They win over the built-in
 /// table.
-///
-/// # Errors
-/// [`ArtifactError::UnknownProvider`] with what this host has.
-pub(crate) fn provider_name<'a>(
-    reference: &str,
-    aliases: &BTreeMap<String, String>,
-    available: impl Iterator<Item = &'a str> + Clone,
-) -> Result<&'a str, ArtifactError> {
+pub(crate) fn provider_meant<'a>(
+    reference: &'a str,
+    aliases: &'a BTreeMap<String, String>,
+) -> &'a str {
     let plain = without_tag(reference.strip_prefix("oci://").unwrap_or(reference));
-    let name = aliases
+    aliases
         .get(plain)
         .or_else(|| aliases.get(reference))
         .map(String::as_str)
@@ -223,14 +233,15 @@ pub(crate) fn provider_name<'a>(
                 .iter()
                 .find_map(|(published, ours)| (*published == plain).then_some(*ours))
         })
-        .unwrap_or(reference);
-    available
-        .clone()
-        .find(|available| *available == name)
-        .ok_or_else(|| ArtifactError::UnknownProvider {
-            reference: reference.to_owned(),
-            available: list(available),
-        })
+        .unwrap_or(reference)
+}
+
+/// The error for a reference that leads to no provider, with what this host has.
+pub(crate) fn unknown(reference: &str, available: impl Iterator<Item = String>) -> ArtifactError {
+    ArtifactError::UnknownProvider {
+        reference: reference.to_owned(),
+        available: list(available),
+    }
 }
 
 /// A reference without `:tag` and `@digest`. A colon before the last slash belongs to a port.
@@ -242,7 +253,7 @@ fn without_tag(reference: &str) -> &str {
     }
 }
 
-fn list<'a>(available: impl Iterator<Item = &'a str>) -> String {
+fn list(available: impl Iterator<Item = String>) -> String {
     let names: Vec<_> = available.map(|name| format!("`{name}`")).collect();
     if names.is_empty() {
         "none".to_owned()
@@ -256,10 +267,8 @@ fn list<'a>(available: impl Iterator<Item = &'a str>) -> String {
 mod tests {
     use super::*;
 
-    const HAVE: [&str; 2] = ["http-server", "keyvalue-nats"];
-
-    fn named(reference: &str) -> Result<&'static str, ArtifactError> {
-        provider_name(reference, &BTreeMap::new(), HAVE.into_iter())
+    fn named(reference: &str) -> String {
+        provider_meant(reference, &BTreeMap::new()).to_owned()
     }
 
     #[test]
@@ -344,23 +353,25 @@ mod tests {
             "oci://ghcr.io/wasmcloud/http-server:canary",
             "ghcr.io/wasmcloud/http-server@sha256:00",
         ] {
-            assert_eq!(named(reference).unwrap(), "http-server", "{reference}");
+            assert_eq!(named(reference), "http-server", "{reference}");
         }
     }
 
     #[test]
     fn an_unknown_provider_is_refused_with_what_there_is() {
-        for reference in ["ghcr.io/wasmcloud/keyvalue-redis:1", "http", ""] {
-            let error = named(reference).unwrap_err().to_string();
-            assert!(error.contains("`http-server`, `keyvalue-nats`"), "{error}");
-        }
+        let have = ["http-server", "keyvalue-nats"].map(str::to_owned);
+        let error = unknown("http", have.into_iter()).to_string();
+        assert!(error.contains("`http`"), "{error}");
+        assert!(error.contains("`http-server`, `keyvalue-nats`"), "{error}");
+        let none = unknown("", std::iter::empty()).to_string();
+        assert!(none.contains("none"), "{none}");
     }
 
     #[test]
     fn an_operators_alias_wins_over_the_table() {
         let aliases =
             BTreeMap::from([("example.org:5000/http".to_owned(), "http-server".to_owned())]);
-        let found = provider_name("example.org:5000/http:2", &aliases, HAVE.into_iter());
-        assert_eq!(found.unwrap(), "http-server");
+        let found = provider_meant("example.org:5000/http:2", &aliases);
+        assert_eq!(found, "http-server");
     }
 }

@@ -177,6 +177,7 @@ impl Host {
 
         let id: Arc<str> = Arc::from(options.host_key.public().as_str());
         let name = options.name();
+        let private_paths = options.all_private_paths();
         let labels = options.all_labels();
         let trust = Arc::new(options.trust.clone());
         let router = Router::new(Arc::clone(&id), state.clone(), Arc::clone(&trust));
@@ -223,6 +224,9 @@ impl Host {
             labels: RwLock::new(labels),
             trust,
             allow_file: options.allow_file,
+            provider_dir: options.provider_dir,
+            provider_user: options.provider_user,
+            private_paths,
             factories: options.provider_factories,
             provider_aliases: options.provider_aliases,
             budget: HostBudget::new(runtime.engine().instances()),

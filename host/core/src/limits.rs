@@ -55,6 +55,14 @@ pub const RESOURCES_MAX: usize = 1_024;
 /// Twice what the HTTP server takes from a client. With [`RESOURCES_MAX`] it bounds what a guest can make the host hold.
 pub const HTTP_FIELDS_BYTES_MAX: usize = 32 * 1024;
 
+/// HTTP requests that one instance may have under way at once, up to the last byte of their responses. One more is refused.
+///
+/// Each costs the host two bodies and their windows; a guest that fans out further does so in turns.
+pub const OUTGOING_REQUESTS_MAX: usize = 16;
+
+/// How long before its own deadline a guest is told that an outgoing request got no response, so that it can still answer.
+pub const OUTGOING_MARGIN: Duration = Duration::from_millis(100);
+
 /// Random bytes that a guest can ask for at once.
 pub const RANDOM_BYTES_MAX: u64 = 64 * 1024;
 

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use crate::providers::built_in;
 /// Largest file of trust roots or of a certificate that is read, in bytes.
 const TEXT_FILE_BYTES_MAX: u64 = 256 * 1024;
 
-/// Runs a host of a Trellis lattice: signed actors and built-in providers.
+/// Runs a host of a Trellis lattice: signed actors, and providers built in or as processes of their own.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "trellis-host", version, after_help = EXIT_CODES)]
 pub struct HostArgs {
@@ -100,9 +101,15 @@ pub struct HostArgs {
     /// File with the host's certificate, by which other hosts believe it. Without one it runs alone
     #[arg(long, env = "TRELLIS_HOST_CERTIFICATE", value_name = "FILE")]
     pub certificate: Option<PathBuf>,
-    /// Load components from files of this machine
+    /// Load components, and start programs as providers, from any file of this machine
     #[arg(long, env = "TRELLIS_ALLOW_FILE")]
     pub allow_file: bool,
+    /// Directory of programs that can be started as providers by name: `<name>` or `trellis-<name>`
+    #[arg(long, env = "TRELLIS_PROVIDER_DIR", value_name = "DIR")]
+    pub provider_dir: Option<PathBuf>,
+    /// User as whom provider processes run, where the host is root: a name, a number, or UID:GID [default: nobody]
+    #[arg(long, env = "TRELLIS_PROVIDER_USER", value_name = "USER")]
+    pub provider_user: Option<String>,
     /// Forget what ran here before, instead of running it again
     #[arg(long, env = "TRELLIS_CLEAN")]
     pub clean: bool,
@@ -186,6 +193,9 @@ impl HostArgs {
                     .to_owned(),
             );
         }
+        if let Some(reason) = self.provider_dir.as_deref().and_then(unfit_directory) {
+            noted(format!("--provider-dir: {reason}"));
+        }
         let given_key = self.host_seed.as_deref().and_then(|path| {
             load_host_key(path)
                 .map_err(|error| noted(format!("--host-seed: {error}")))
@@ -221,10 +231,32 @@ impl HostArgs {
         options.trust = trust;
         options.certificate = certificate;
         options.allow_file = self.allow_file;
+        options.provider_dir = self.provider_dir;
+        options.provider_user = self.provider_user;
+        options.private_paths = self.host_seed.into_iter().collect();
         options.provider_factories = factories;
         options.restore = !self.clean;
         options.shutdown_timeout = Duration::from_secs(self.shutdown_timeout);
         Ok(options)
+    }
+}
+
+/// What stands against a directory of programs.
+fn unfit_directory(path: &Path) -> Option<String> {
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) => return Some(format!("cannot read {}: {error}", path.display())),
+    };
+    let mode = metadata.permissions().mode();
+    if !metadata.is_dir() {
+        Some(format!("{} is no directory", path.display()))
+    } else if mode & 0o002 != 0 {
+        Some(format!(
+            "other users can write to {}; `chmod o-w` closes it",
+            path.display()
+        ))
+    } else {
+        None
     }
 }
 
@@ -304,6 +336,8 @@ mod tests {
             "/nowhere/cert",
             "--host-seed",
             "/nowhere/seed",
+            "--provider-dir",
+            "/nowhere/providers",
             "--state-dir",
             state_dir.to_str().unwrap(),
         ])
@@ -316,13 +350,14 @@ mod tests {
             "--trust",
             "--certificate",
             "--host-seed",
+            "--provider-dir",
         ] {
             assert!(
                 mistakes.0.iter().any(|m| m.starts_with(flag)),
                 "{flag}: {mistakes}"
             );
         }
-        assert_eq!(mistakes.0.len(), 7);
+        assert_eq!(mistakes.0.len(), 8);
         assert!(!mistakes.to_string().contains(&*seed));
         assert!(!state_dir.exists());
     }
@@ -347,6 +382,10 @@ mod tests {
             "-l",
             "rack=1=2",
             "--allow-file",
+            "--provider-dir",
+            dir.path().to_str().unwrap(),
+            "--provider-user",
+            "nobody",
             "--clean",
             "--shutdown-timeout",
             "5",
@@ -356,6 +395,8 @@ mod tests {
         assert!(keys.iter().all(|key| options.trust.contains(key)));
         assert_eq!(options.labels["rack"], "1=2");
         assert!(options.allow_file && !options.restore);
+        assert_eq!(options.provider_dir.as_deref(), Some(dir.path()));
+        assert_eq!(options.provider_user.as_deref(), Some("nobody"));
         assert_eq!(options.shutdown_timeout, Duration::from_secs(5));
         assert!(dir.path().join("host.nk").exists());
     }

@@ -5,28 +5,41 @@ use std::sync::Arc;
 use trellis_lattice::connection::LatticeOptions;
 use trellis_provider_sdk::ProviderFactory;
 
-/// Every built-in provider. `nats` is the host's own way to NATS, which those that need one take where nobody configures
-/// another.
+/// Every built-in provider. `nats` is the host's own way to NATS, which those whose backend is a NATS take where nobody
+/// configures another.
 pub fn built_in(nats: &LatticeOptions) -> Vec<Arc<dyn ProviderFactory>> {
     let _ = nats;
     vec![
+        #[cfg(feature = "http-client")]
+        Arc::new(trellis_http_client::Factory),
         #[cfg(feature = "http-server")]
         Arc::new(trellis_http_server::HttpServerFactory),
         #[cfg(feature = "keyvalue-nats")]
-        Arc::new(nats_defaults::KeyValueNats::new(nats.clone())),
+        Arc::new(on_hosts_nats::OnHostsNats::new(
+            trellis_keyvalue_nats::Factory,
+            nats.clone(),
+        )),
+        #[cfg(feature = "keyvalue-redis")]
+        Arc::new(trellis_keyvalue_redis::Factory),
+        #[cfg(feature = "messaging-nats")]
+        Arc::new(on_hosts_nats::OnHostsNats::new(
+            trellis_messaging_nats::Factory,
+            nats.clone(),
+        )),
+        #[cfg(feature = "sql-postgres")]
+        Arc::new(trellis_sql_postgres::Factory),
     ]
 }
 
-#[cfg(feature = "keyvalue-nats")]
-mod nats_defaults {
-    //! `keyvalue-nats`, whose servers and identity are the host's own unless its configuration names others.
+#[cfg(any(feature = "keyvalue-nats", feature = "messaging-nats"))]
+mod on_hosts_nats {
+    //! Providers whose servers and identity are the host's own unless their configuration names others.
 
     use std::collections::BTreeMap;
     use std::path::Path;
     use std::sync::Arc;
 
     use async_trait::async_trait;
-    use trellis_keyvalue_nats::Factory;
     use trellis_lattice::connection::LatticeOptions;
     use trellis_provider_sdk::{Provider, ProviderFactory, ProviderSetup, StartError};
 
@@ -44,14 +57,15 @@ mod nats_defaults {
     /// Longest credentials file, in bytes.
     const CREDS_BYTES_MAX: u64 = 64 * 1024;
 
-    /// The factory with its defaults.
-    pub(super) struct KeyValueNats {
+    /// A factory with the host's defaults.
+    pub(super) struct OnHostsNats<F> {
+        factory: F,
         nats: LatticeOptions,
     }
 
-    impl KeyValueNats {
-        pub(super) fn new(nats: LatticeOptions) -> Self {
-            Self { nats }
+    impl<F> OnHostsNats<F> {
+        pub(super) fn new(factory: F, nats: LatticeOptions) -> Self {
+            Self { factory, nats }
         }
 
         /// The host's own servers and identity, as the provider's configuration names them.
@@ -74,17 +88,17 @@ mod nats_defaults {
     }
 
     #[async_trait]
-    impl ProviderFactory for KeyValueNats {
+    impl<F: ProviderFactory> ProviderFactory for OnHostsNats<F> {
         fn name(&self) -> &'static str {
-            Factory.name()
+            self.factory.name()
         }
 
         fn serves(&self) -> &'static [&'static str] {
-            Factory.serves()
+            self.factory.serves()
         }
 
         fn calls(&self) -> &'static [&'static str] {
-            Factory.calls()
+            self.factory.calls()
         }
 
         async fn start(&self, mut setup: ProviderSetup) -> Result<Arc<dyn Provider>, StartError> {
@@ -92,7 +106,7 @@ mod nats_defaults {
             if !SERVER_KEYS.iter().any(given) {
                 setup.config.extend(self.defaults().await?);
             }
-            Factory.start(setup).await
+            self.factory.start(setup).await
         }
     }
 
@@ -131,7 +145,7 @@ mod nats_defaults {
                 js_domain: Some("hub".to_owned()),
                 ..LatticeOptions::default()
             };
-            let config = KeyValueNats::new(nats).defaults().await.unwrap();
+            let config = OnHostsNats::new((), nats).defaults().await.unwrap();
             assert_eq!(config["cluster_uris"], "nats://u:p@a:1,tls://b:2");
             assert_eq!(config["credentials"], "creds");
             assert_eq!(config["js_domain"], "hub");
@@ -143,7 +157,7 @@ mod nats_defaults {
                 creds_file: Some("/nowhere/host.creds".into()),
                 ..LatticeOptions::default()
             };
-            let error = KeyValueNats::new(nats).defaults().await.unwrap_err();
+            let error = OnHostsNats::new((), nats).defaults().await.unwrap_err();
             assert!(error.to_string().contains("/nowhere/host.creds"));
         }
     }

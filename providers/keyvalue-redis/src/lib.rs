@@ -1,1 +1,190 @@
 //! `wasi:keyvalue` on Redis.
+//!
+//! [`config`] says what a link may configure and [`server`] what a URL means; [`connection`] keeps one connection for
+//! each server, which [`connect`] makes with the help of [`tls`]; [`bucket`] is what a handle stands for, with [`key`]
+//! between keys of WIT and keys of Redis. [`store`], [`atomics`] and [`batch`] serve one interface each, and [`error`]
+//! turns what went wrong into the interface's own error.
+//!
+//! Behind a link there is one bucket: the keys of a database, or those of them that begin with the link's prefix, as
+//! they are. What other programs keep there, wasmCloud's provider for Redis among them, is found under the same names.
+//!
+//! A link is good while its server is away, and one that a server does not let in is refused. Redis Cluster and Sentinel
+//! are not spoken: a URL names one server.
+
+pub mod config;
+pub mod server;
+
+mod atomics;
+mod batch;
+mod bucket;
+mod connect;
+mod connection;
+mod error;
+mod key;
+mod link;
+mod store;
+mod tls;
+
+/// Rust for the WIT interfaces, made by the SDK's macro.
+pub mod wit {
+    trellis_provider_sdk::interfaces!({
+        path: ["../../interfaces/wit/wasi-keyvalue"],
+        interfaces: [
+            "wasi:keyvalue/store@0.2.0-draft",
+            "wasi:keyvalue/atomics@0.2.0-draft",
+            "wasi:keyvalue/batch@0.2.0-draft",
+        ],
+    });
+}
+
+pub use batch::BATCH_KEYS_MAX;
+pub use bucket::STORED_BYTES_MAX;
+pub use key::KEY_BYTES_MAX;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio_util::task::TaskTracker;
+use trellis_provider_sdk::{
+    Call, Health, Lease, Link, LinkEnd, LinkError, LinkKey, Provider, ProviderFactory,
+    ProviderSetup, Refusal, RefusalCode, Resources, StartError,
+};
+
+use bucket::Bucket;
+use config::Defaults;
+use connection::Connections;
+use link::Links;
+
+/// Makes the provider.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Factory;
+
+/// The provider: its links, the connections that they share, and the buckets that actors hold open.
+#[derive(Debug)]
+pub(crate) struct KeyValue {
+    links: Links,
+    connections: Connections,
+    handles: Resources<Bucket>,
+    /// Counts the invocations under way, so that a shutdown can wait for them.
+    underway: TaskTracker,
+}
+
+#[async_trait]
+impl ProviderFactory for Factory {
+    fn name(&self) -> &'static str {
+        "keyvalue-redis"
+    }
+
+    fn serves(&self) -> &'static [&'static str] {
+        &[
+            "wasi:keyvalue/store",
+            "wasi:keyvalue/atomics",
+            "wasi:keyvalue/batch",
+        ]
+    }
+
+    fn calls(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    async fn start(&self, setup: ProviderSetup) -> Result<Arc<dyn Provider>, StartError> {
+        let defaults = Defaults::read(&setup.config).map_err(StartError::from)?;
+        Ok(Arc::new(KeyValue {
+            links: Links::new(defaults),
+            connections: Connections::default(),
+            handles: Resources::new(),
+            underway: TaskTracker::new(),
+        }))
+    }
+}
+
+#[async_trait]
+impl Provider for KeyValue {
+    async fn link_put(&self, link: Link) -> Result<(), LinkError> {
+        self.links.put(&link, &self.connections).await
+    }
+
+    async fn link_delete(&self, key: &LinkKey, _: LinkEnd) {
+        self.links.delete(key);
+    }
+
+    async fn invoke(&self, call: Call) -> Result<Bytes, Refusal> {
+        if self.underway.is_closed() {
+            return Err(Refusal::new(
+                RefusalCode::Draining,
+                "the key-value provider is shutting down",
+            ));
+        }
+        let _underway = self.underway.token();
+        let deadline = tokio::time::Instant::from_std(call.deadline);
+        tokio::select! {
+            answer = self.dispatch(&call) => answer,
+            () = tokio::time::sleep_until(deadline) => Err(Refusal::new(
+                RefusalCode::DeadlineExceeded,
+                format!("the backend did not answer `{}` in time", call.operation),
+            )),
+            () = call.cancel.cancelled() => Err(Refusal::new(
+                RefusalCode::Cancelled,
+                format!("the caller of `{}` has gone", call.operation),
+            )),
+        }
+    }
+
+    async fn release(&self, lease: &Lease) {
+        self.handles.release(lease);
+    }
+
+    async fn release_host(&self, host: &str) {
+        self.handles.release_host(host);
+    }
+
+    async fn health(&self) -> Health {
+        self.connections.health()
+    }
+
+    async fn shutdown(&self, within: Duration) {
+        self.underway.close();
+        if tokio::time::timeout(within, self.underway.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                underway = self.underway.len(),
+                "calls were still under way when the key-value provider had to stop"
+            );
+        }
+        // Each call has had its answer, so nothing waits to be sent.
+        self.links.clear();
+        self.connections.close();
+    }
+}
+
+impl KeyValue {
+    async fn dispatch(&self, call: &Call) -> Result<Bytes, Refusal> {
+        let interface = &call.operation.interface;
+        if wit::atomics::matches(interface) {
+            wit::atomics::dispatch(self, call).await
+        } else if wit::batch::matches(interface) {
+            wit::batch::dispatch(self, call).await
+        } else {
+            // Refuses every other interface, too.
+            wit::store::dispatch(self, call).await
+        }
+    }
+
+    /// The bucket behind a handle, if it is the caller's and its link still leads there.
+    fn bucket(&self, call: &Call, handle: wit::store::Bucket) -> Result<Arc<Bucket>, Refusal> {
+        let link = self.links.of(call)?;
+        let bucket = self.handles.get(&call.lease, handle.0)?;
+        match bucket.is_of(&link) {
+            true => Ok(bucket),
+            false => Err(Refusal::new(
+                RefusalCode::BadHandle,
+                "the bucket was opened by another link, or before its link was changed",
+            )
+            .with_remedy("open the bucket again")),
+        }
+    }
+}

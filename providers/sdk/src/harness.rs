@@ -31,6 +31,7 @@ use crate::http::{HttpRequest, HttpResponse};
 use crate::interface::Caller;
 use crate::link::{Link, LinkEnd};
 use crate::outbound::{Outbound, OutboundCall};
+use crate::outgoing::OUTGOING_HANDLER;
 use crate::provider::{Provider, ProviderFactory, ProviderSetup, StartError};
 
 /// The public key that stands for the host.
@@ -272,6 +273,26 @@ impl ProviderCaller {
             depth: 0,
             chain: Arc::default(),
             traceparent: None,
+        }
+    }
+}
+
+impl ProviderCaller {
+    /// Sends an HTTP request out of the actor, as a host would hand it to the provider.
+    ///
+    /// Waits for the head no longer than the deadline, like a host.
+    ///
+    /// # Errors
+    /// The provider's refusal, or `deadline-exceeded`.
+    pub async fn http(&self, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+        let operation = Operation::new(OUTGOING_HANDLER, "handle");
+        let call = self.invocation(&operation, 0, Bytes::new());
+        match tokio::time::timeout(self.within, self.provider.http(call, request)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Refusal::new(
+                RefusalCode::DeadlineExceeded,
+                format!("`{operation}` did not answer in time"),
+            )),
         }
     }
 }

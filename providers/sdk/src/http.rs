@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
-use trellis_protocol::Refusal;
+use trellis_protocol::{Refusal, RefusalCode};
 
 /// Why a body ended before its end.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -30,6 +30,19 @@ pub enum BodyError {
     /// A host on the way refused to go on.
     #[error(transparent)]
     Refused(#[from] Refusal),
+}
+
+impl From<BodyError> for Refusal {
+    /// As the end of a body travels to where it cannot be handed on as it is.
+    fn from(error: BodyError) -> Self {
+        let code = match error {
+            BodyError::Refused(refusal) => return refusal,
+            BodyError::TooLarge { .. } => RefusalCode::TooLarge,
+            BodyError::IdleTimeout => RefusalCode::DeadlineExceeded,
+            BodyError::Disconnected { .. } => RefusalCode::Cancelled,
+        };
+        Self::new(code, error.to_string())
+    }
 }
 
 /// A streaming body. Frames are data or trailers; polling it is what asks for more.

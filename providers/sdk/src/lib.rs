@@ -4,9 +4,9 @@
 //! It is written once, against [`Provider`], and cannot tell whether it runs inside a host or as a process of its own.
 //!
 //! Reading order: [`provider`] is the life of a provider, [`link`] what it learns of each link, [`call`] what reaches it,
-//! [`outbound`] how it calls actors, [`http`] the typed door for HTTP, [`resources`] the handles it gives out, and
-//! [`harness`] how it is tested without a lattice. [`interfaces!`] turns WIT interfaces into typed Rust, on top of
-//! [`mod@interface`].
+//! [`outbound`] how it calls actors, [`http`] the typed door for HTTP, [`outgoing`] what HTTP out of actors needs beside,
+//! [`resources`] the handles it gives out, and [`harness`] how it is tested without a lattice. [`process`] is its other
+//! door. [`interfaces!`] turns WIT interfaces into typed Rust, on top of [`mod@interface`].
 //!
 //! The crate knows the protocol's types. It knows neither NATS nor wasmtime.
 
@@ -17,6 +17,8 @@ pub mod http;
 pub mod interface;
 pub mod link;
 pub mod outbound;
+pub mod outgoing;
+pub mod process;
 pub mod provider;
 pub mod resources;
 
@@ -24,6 +26,7 @@ pub use call::Call;
 pub use http::{Body, BodyError, HttpRequest, HttpResponse};
 pub use link::{Link, LinkEnd, LinkError};
 pub use outbound::{Outbound, OutboundCall};
+pub use outgoing::{OutgoingError, OutgoingErrorCode, OutgoingTimeouts};
 pub use provider::{Health, Provider, ProviderFactory, ProviderSetup, StartError};
 pub use resources::Resources;
 pub use trellis_protocol::{

@@ -2,8 +2,12 @@
 //!
 //! A WIT resource of a provider (`wasi:keyvalue`'s `bucket`) reaches an actor as such a number. The table checks that it
 //! is used by the instance it was given to, and drops everything that instance held when it ends (D18).
+//!
+//! Each table counts from a random number. A provider that is started again, in the same process or a new one, gives out
+//! other handles than before, so that one which an instance kept from a former incarnation leads to nothing (D19).
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use trellis_protocol::{Lease, Refusal, RefusalCode};
@@ -23,11 +27,18 @@ struct Table<T> {
     leases: HashMap<Lease, HashMap<u64, Arc<T>>>,
 }
 
+/// Where a table begins to count: far from where others do, and far from the largest number.
+fn first_handle() -> u64 {
+    // Seeded by the system for each process, and differently each time.
+    let random = RandomState::new().build_hasher().finish();
+    (random >> 16).max(1)
+}
+
 impl<T> Default for Resources<T> {
     fn default() -> Self {
         Self {
             table: Mutex::new(Table {
-                next: 1,
+                next: first_handle(),
                 leases: HashMap::new(),
             }),
         }
@@ -137,6 +148,19 @@ mod tests {
         );
         assert_eq!(
             table.get(&lease("N2", 1), handle).unwrap_err().code,
+            RefusalCode::BadHandle
+        );
+    }
+
+    #[test]
+    fn a_handle_of_one_table_leads_to_nothing_in_the_next() {
+        let (former, table) = (Resources::new(), Resources::new());
+        let holder = lease("N1", 1);
+        let old = former.insert(&holder, "old").unwrap();
+        let new = table.insert(&holder, "new").unwrap();
+        assert_ne!(old, new);
+        assert_eq!(
+            table.get(&holder, old).unwrap_err().code,
             RefusalCode::BadHandle
         );
     }

@@ -65,6 +65,40 @@ fn a_link_is_made_followed_and_counted() {
 }
 
 #[test]
+fn a_redirect_is_told_as_a_message_and_nothing_else_is() {
+    let world = FakeWorld::new().with_link("code0", HERE);
+    for (method, path) in [
+        ("GET", "/code0"),
+        ("HEAD", "/code0"),
+        ("GET", "/code0/stats"),
+        ("GET", "/nobody"),
+        ("GET", "/code0"),
+    ] {
+        ask(&world, method, path);
+    }
+    let told = (
+        "shortlink.clicks".to_owned(),
+        r#"{"code":"code0"}"#.to_owned(),
+    );
+    assert_eq!(*world.published.borrow(), [told.clone(), told]);
+}
+
+#[test]
+fn a_redirect_does_not_need_a_broker() {
+    let mut world = FakeWorld::new().with_link("code0", HERE);
+    world.broker = Err("no-link: no link leads there".to_owned());
+    let followed = ask(&world, "GET", "/code0");
+    assert_eq!(followed.status, 302);
+    assert_eq!(json_of(&ask(&world, "GET", "/code0/stats"))["clicks"], 1);
+    // Said nowhere: an operator who links no broker wants none.
+    assert!(world.logged.borrow().is_empty());
+
+    world.broker = Err("not connected to NATS, nothing was sent".to_owned());
+    assert_eq!(ask(&world, "GET", "/code0").status, 302);
+    assert_eq!(world.logged.borrow().len(), 1);
+}
+
+#[test]
 fn a_base_url_makes_short_urls_absolute() {
     let mut world = FakeWorld::new();
     world.config = Ok([("base_url", "https://s.example/to/")].into());

@@ -1,15 +1,19 @@
-//! A function of a custom interface, called on an actor by values whose types are met at run time.
+//! A function called on an actor: of a custom interface, by values whose types are met at run time, or the handler of
+//! messages, by values of its own types.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use trellis_protocol::shape::FunctionShape;
-use trellis_protocol::{Refusal, RefusalCode};
-use wasmtime::component::Val;
+use trellis_protocol::{Refusal, RefusalCode, value};
+use wasmtime::Store;
+use wasmtime::component::{Instance, Val};
 
 use super::Actor;
 use super::instance::{Deadline, State};
+use super::prepared::{Binding, Export};
 use super::stop::refusal_of;
+use crate::imports::messaging::{Message, types};
 use crate::invocation::{Invocation, deadline_exceeded};
 use crate::router::Router;
 use crate::value::{decode_params, encode_result};
@@ -49,20 +53,17 @@ impl Actor {
             .admission
             .enter(invocation.depth, invocation.deadline, &invocation.cancel)
             .await?;
-        let params = decode_params(&export.shape, &invocation.payload)?;
+        let params = Params::read(export, &invocation)?;
         let (deadline, cancel) = (invocation.deadline, invocation.cancel.clone());
         let run = async {
             let mut store = State::store(self, router, &invocation, Deadline::new(deadline));
-            let mut results = vec![Val::Bool(false); usize::from(export.shape.result().is_some())];
             let called = match self.prepared.pre.instantiate_async(&mut store).await {
-                Ok(instance) => match instance.get_func(&mut store, export.index) {
-                    Some(function) => function.call_async(&mut store, &params, &mut results).await,
-                    None => Err(wasmtime::Error::msg("the export is not a function")),
-                },
+                Ok(instance) => params.call(&mut store, &instance, export).await,
                 Err(error) => Err(error),
             };
-            called.map_err(|error| refusal_of(&self.id, error, store.data()))?;
-            encode(&export.shape, &results)
+            called
+                .map_err(|error| refusal_of(&self.id, error, store.data()))?
+                .write(&export.shape)
         };
         tokio::select! {
             biased;
@@ -80,6 +81,70 @@ impl Actor {
     }
 }
 
-fn encode(shape: &FunctionShape, results: &[Val]) -> Result<Bytes, Refusal> {
-    encode_result(shape, results).map(Bytes::from)
+/// The parameters of a call, decoded.
+enum Params {
+    Dynamic(Vec<Val>),
+    Message(Message),
+}
+
+/// What a call came to.
+enum Results {
+    Dynamic(Vec<Val>),
+    Handled(Result<(), String>),
+}
+
+impl Params {
+    fn read(export: &Export, invocation: &Invocation) -> Result<Self, Refusal> {
+        let payload = &invocation.payload;
+        match export.binding {
+            Binding::Dynamic => decode_params(&export.shape, payload).map(Self::Dynamic),
+            Binding::Message => {
+                let (message,) =
+                    value::decode::<(types::BrokerMessage,)>(payload).map_err(|error| {
+                        let operation = &invocation.operation;
+                        let message = format!("the parameters of `{operation}`: {error}");
+                        Refusal::new(error.code(), message)
+                    })?;
+                Ok(Self::Message(message.into()))
+            }
+        }
+    }
+
+    async fn call(
+        self,
+        store: &mut Store<State>,
+        instance: &Instance,
+        export: &Export,
+    ) -> wasmtime::Result<Results> {
+        match self {
+            Self::Dynamic(params) => {
+                let mut results =
+                    vec![Val::Bool(false); usize::from(export.shape.result().is_some())];
+                let function = instance
+                    .get_func(&mut *store, export.index)
+                    .ok_or_else(|| wasmtime::Error::msg("the export is not a function"))?;
+                function.call_async(store, &params, &mut results).await?;
+                Ok(Results::Dynamic(results))
+            }
+            Self::Message(message) => {
+                let handle = instance.get_typed_func::<(Message,), (Result<(), String>,)>(
+                    &mut *store,
+                    export.index,
+                )?;
+                let (handled,) = handle.call_async(store, (message,)).await?;
+                Ok(Results::Handled(handled))
+            }
+        }
+    }
+}
+
+impl Results {
+    fn write(&self, shape: &FunctionShape) -> Result<Bytes, Refusal> {
+        match self {
+            Self::Dynamic(results) => encode_result(shape, results).map(Bytes::from),
+            Self::Handled(handled) => value::encode(handled).map(Bytes::from).map_err(|error| {
+                Refusal::new(error.code(), format!("the result of the call: {error}"))
+            }),
+        }
+    }
 }

@@ -26,6 +26,8 @@ pub(crate) enum TypedCapability {
     OutgoingHttp,
     /// `wasi:keyvalue/{store,atomics,batch}`.
     KeyValue,
+    /// `wasmcloud:messaging/consumer`.
+    Messaging,
 }
 
 /// Interfaces that others call on an actor, and which a claim must grant.
@@ -52,6 +54,7 @@ pub(crate) fn classify(interface: &InterfaceName) -> ImportKind {
         ("wasi", "keyvalue", "store" | "atomics" | "batch") => {
             ImportKind::Typed(TypedCapability::KeyValue)
         }
+        ("wasmcloud", "messaging", "consumer") => ImportKind::Typed(TypedCapability::Messaging),
         _ => ImportKind::Custom,
     }
 }
@@ -204,6 +207,19 @@ mod tests {
         )
         .unwrap();
         assert_eq!(missing.imports, ["wasi:keyvalue/atomics@0.2.0-draft"]);
+    }
+
+    #[test]
+    fn sending_messages_and_being_sent_them_are_two_grants() {
+        let imports = [name("wasmcloud:messaging/consumer@0.2.0")];
+        let exports = [name("wasmcloud:messaging/handler@0.2.0")];
+        let missing =
+            |capability| MissingGrants::of(imports.iter(), exports.iter(), &granted(&[capability]));
+        assert_eq!(missing("wasmcloud:messaging"), None);
+        let sender = missing("wasmcloud:messaging/consumer").unwrap();
+        assert_eq!((sender.imports.len(), sender.exports.len()), (0, 1));
+        let receiver = missing("wasmcloud:messaging/handler").unwrap();
+        assert_eq!((receiver.imports.len(), receiver.exports.len()), (1, 0));
     }
 
     #[test]

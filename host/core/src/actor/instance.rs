@@ -15,21 +15,21 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use super::Actor;
 use super::output::{Allowance, Output, Stream};
 use crate::engine::{GuestRunning, InstanceLimits, SliceClock};
-use crate::imports::outgoing_http::DeniedHttp;
+use crate::imports::outgoing_http::OutgoingRequests;
 use crate::invocation::{Invocation, deadline_exceeded};
 use crate::limits::{HOST_CALL_FUEL, HTTP_FIELDS_BYTES_MAX, RANDOM_BYTES_MAX, RESOURCES_MAX};
 use crate::router::{Router, ServedBy};
 
 /// What a store holds beside the guest's own memory.
 pub(crate) struct State {
+    /// First, so that it is dropped before the resources are: see [`OutgoingRequests`].
+    pub(crate) caller: Caller,
     pub(crate) table: ResourceTable,
     wasi: WasiCtx,
     http: WasiHttpCtx,
-    outgoing_http: DeniedHttp,
     pub(crate) log_allowance: Allowance,
     pub(crate) limits: InstanceLimits,
     pub(crate) clock: SliceClock,
-    pub(crate) caller: Caller,
     /// The clock of epochs runs while this lives.
     _running: GuestRunning,
 }
@@ -50,6 +50,7 @@ pub(crate) struct Caller {
     pub(crate) links: HashMap<String, LinkName>,
     /// Who gave this instance handles. They are told when it ends.
     pub(crate) lenders: Vec<Lender>,
+    pub(crate) outgoing: OutgoingRequests,
 }
 
 /// Somebody who holds something for an instance: a provider, and where it runs. Nobody knows where while the answer is
@@ -99,14 +100,16 @@ impl State {
         table.set_max_capacity(RESOURCES_MAX);
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(HTTP_FIELDS_BYTES_MAX);
+        let clock = SliceClock::new(Arc::clone(&engine.cpu), Arc::clone(&actor.turn));
+        let outgoing =
+            OutgoingRequests::new(&invocation.cancel, clock.giving_up(), log_allowance.clone());
         let state = Self {
             table,
             wasi: wasi.build(),
             http,
             log_allowance,
-            outgoing_http: DeniedHttp,
             limits: InstanceLimits::new(Arc::clone(&engine.memory), actor.memory_bytes_max()),
-            clock: SliceClock::new(Arc::clone(&engine.cpu), Arc::clone(&actor.turn)),
+            clock,
             caller: Caller {
                 actor: Arc::clone(actor),
                 router: Arc::clone(router),
@@ -118,6 +121,7 @@ impl State {
                 traceparent: invocation.traceparent.clone(),
                 links: HashMap::new(),
                 lenders: Vec::new(),
+                outgoing,
             },
             _running: engine.ticker.guest(),
         };
@@ -230,7 +234,7 @@ impl WasiHttpView for State {
         WasiHttpCtxView {
             ctx: &mut self.http,
             table: &mut self.table,
-            hooks: &mut self.outgoing_http,
+            hooks: &mut self.caller,
         }
     }
 }

@@ -14,6 +14,7 @@ use super::grants::{ImportKind, MissingGrants, classify};
 use super::instance::State;
 use crate::engine::{CompileOrigin, Engine, EngineError};
 use crate::imports;
+use crate::imports::messaging::handler;
 use crate::value::{Unsupported, function_shape};
 
 /// Why a component does not start.
@@ -116,6 +117,28 @@ pub(crate) struct Export {
     pub(super) index: ComponentExportIndex,
     pub(super) shape: Arc<FunctionShape>,
     pub(super) type_hash: u64,
+    pub(super) binding: Binding,
+}
+
+/// How an exported function is called. The bytes are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Binding {
+    /// With values whose types are met at run time.
+    Dynamic,
+    /// With a message: the function is `wasmcloud:messaging/handler#handle-message`, and of its type.
+    Message,
+}
+
+impl Binding {
+    fn of(interface: &str, function: &str, type_hash: u64) -> Self {
+        let is_handler = handler::matches(interface)
+            && function == "handle-message"
+            && type_hash == handler::type_hash::HANDLE_MESSAGE;
+        match is_handler {
+            true => Self::Message,
+            false => Self::Dynamic,
+        }
+    }
 }
 
 impl Runtime {
@@ -277,12 +300,14 @@ impl Runtime {
                     let (_, index) = component
                         .get_export(Some(&interface), function)
                         .ok_or_else(unknown)?;
+                    let type_hash = shape.type_hash();
                     exports.insert(
                         function.to_owned(),
                         Export {
                             index,
-                            type_hash: shape.type_hash(),
+                            type_hash,
                             shape: Arc::new(shape),
+                            binding: Binding::of(name, function, type_hash),
                         },
                     );
                 }

@@ -6,6 +6,11 @@ use wasmtime_wasi::I32Exit;
 
 use super::instance::State;
 use super::output::printable;
+use crate::limits::HOST_CALL_FUEL;
+
+/// What wasmtime says where the values of one call take more than [`HOST_CALL_FUEL`]. Its type for that is private; an
+/// end-to-end test of long lists notices when the words change.
+const FUEL_EXHAUSTED: &str = "fuel allocated for hostcalls has been exhausted";
 
 /// Turns what wasmtime says into what a caller is told.
 ///
@@ -40,6 +45,14 @@ pub(crate) fn refusal_of(actor: &EntityId, error: wasmtime::Error, state: &State
         // What the host says of its own calls (a full table, fields beyond their limit) is the last link of the chain.
         (None, None) => error.root_cause().to_string(),
     };
+    if what.contains(FUEL_EXHAUSTED) {
+        return Refusal::new(
+            RefusalCode::TooLarge,
+            format!(
+                "the values of one call of `{actor}` take more than {HOST_CALL_FUEL} bytes here"
+            ),
+        );
+    }
     let what = printable(&what);
     Refusal::new(RefusalCode::Trapped, format!("`{actor}` stopped: {what}"))
 }

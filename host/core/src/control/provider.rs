@@ -11,7 +11,7 @@ use crate::host::{OPERATOR_ID, WantedProvider};
 pub(super) fn auction(asked: &Asked<'_>) -> Result<Answer, Answer> {
     let auction: ProviderAuction = asked.parse()?;
     let shared = asked.shared;
-    if shared.factory(&auction.provider_ref).is_err()
+    if shared.provider_source(&auction.provider_ref).is_err()
         || shared.router.provider(&auction.provider_id).is_some()
         || !asked.is_eligible(&auction.constraints)
     {
@@ -36,11 +36,12 @@ pub(super) fn start(asked: &Asked<'_>) -> Result<Answer, Answer> {
         )));
     }
     // A command before this one may be about to stop it.
-    if shared.router.provider(&id).is_some() && !shared.commands.is_busy(&id) {
+    let running = shared.router.provider(&id);
+    if running.is_some_and(|running| !running.has_failed()) && !shared.commands.is_busy(&id) {
         return Err(refused(format!("`{id}` runs on this host already")));
     }
     shared
-        .factory(&command.provider_ref)
+        .provider_source(&command.provider_ref)
         .map_err(|error| refused(error.to_string()))?;
     let wanted = WantedProvider {
         id: id.clone(),

@@ -147,6 +147,21 @@ impl SliceClock {
     pub(crate) fn let_go(&self) {
         lock(&self.turn).held = None;
     }
+
+    /// The same for a part of the host that is not handed the clock itself.
+    pub(crate) fn giving_up(&self) -> GiveUp {
+        GiveUp(Arc::clone(&self.turn))
+    }
+}
+
+/// Lets go of a guest's present slice.
+#[derive(Debug)]
+pub(crate) struct GiveUp(Arc<Mutex<Turn>>);
+
+impl GiveUp {
+    pub(crate) fn let_go(&self) {
+        lock(&self.0).held = None;
+    }
 }
 
 fn lock(turn: &Mutex<Turn>) -> MutexGuard<'_, Turn> {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 pub use cache::{CacheError, CompileCache};
-pub(crate) use cpu::{CpuShare, SliceClock};
+pub(crate) use cpu::{CpuShare, GiveUp, SliceClock};
 pub(crate) use memory::{InstanceLimits, MemoryBudget};
 pub(crate) use ticker::{GuestRunning, Ticker};
 

@@ -84,7 +84,7 @@ fn describe_provider(provider: &RunningProvider) -> ProviderDescription {
     ProviderDescription {
         id: provider.id.to_string(),
         image_ref: Some(provider.reference.clone()),
-        name: Some(provider.name.to_owned()),
+        name: Some(provider.name.clone()),
         revision: 0,
         annotations: some_map(provider.annotations.clone()),
     }

@@ -30,8 +30,15 @@ pub struct HostOptions {
     pub host_key: Arc<SigningKey>,
     /// The certificate by which other hosts believe this one. Without it, it runs alone.
     pub certificate: Option<String>,
-    /// Whether components may be loaded from files of this machine.
+    /// Whether components and provider programs may be taken from any file of this machine.
     pub allow_file: bool,
+    /// The directory of programs that are started as providers by their file's name, `<name>` or `trellis-<name>`.
+    pub provider_dir: Option<PathBuf>,
+    /// As whom provider processes run where the host is root: a name, a number, or two with a colon between. `nobody` where
+    /// none is given.
+    pub provider_user: Option<String>,
+    /// Files and directories that provider processes are kept from, beside the state directory and what `nats` names.
+    pub private_paths: Vec<PathBuf>,
     /// The providers that it can start.
     pub provider_factories: Vec<Arc<dyn ProviderFactory>>,
     /// Further references of providers, without tag, and the names of factories that they stand for.
@@ -72,11 +79,23 @@ impl HostOptions {
             host_key,
             certificate: None,
             allow_file: false,
+            provider_dir: None,
+            provider_user: None,
+            private_paths: Vec::new(),
             provider_factories: Vec::new(),
             provider_aliases: BTreeMap::new(),
             restore: true,
             shutdown_timeout: SHUTDOWN_TIMEOUT_DEFAULT,
         }
+    }
+
+    /// Everything of this host that is none of a provider process's business.
+    pub(super) fn all_private_paths(&self) -> Vec<PathBuf> {
+        let secrets = [&self.nats.creds_file, &self.nats.tls.key];
+        std::iter::once(self.state_dir.clone())
+            .chain(secrets.into_iter().flatten().cloned())
+            .chain(self.private_paths.iter().cloned())
+            .collect()
     }
 
     pub(super) fn name(&self) -> String {

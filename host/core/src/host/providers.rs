@@ -1,4 +1,4 @@
-//! Providers of a host: started, stopped, and asked how they are.
+//! Providers of a host: started, stopped, asked how they are, and told of when they change by themselves.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,13 +9,15 @@ use trellis_protocol::control::Map;
 use trellis_protocol::event::{
     EventData, HealthCheck, ProviderStartFailed, ProviderStarted, ProviderStopped,
 };
-use trellis_provider_sdk::{Health, ProviderFactory, StartError};
+use trellis_provider_sdk::Health;
 
 use super::actors::with_causes;
 use super::control_runtime::on;
 use super::shared::{OPERATOR_ID, Shared};
-use crate::artifact::{ArtifactError, provider_name};
-use crate::provider::{ProviderStart, RunningProvider};
+use crate::artifact::{ArtifactError, is_file_reference, provider_file, provider_meant, unknown};
+use crate::provider::process::program::{in_directory, names_in_directory};
+use crate::provider::process::{IsolationOptions, Phase, PhaseWatch};
+use crate::provider::{ProviderSource, ProviderStart, ProviderStartError, RunningProvider};
 use crate::restore;
 
 /// Time that a provider has to finish its work when it is stopped.
@@ -41,11 +43,8 @@ pub(crate) enum ProviderError {
     Reserved,
     #[error("{0}; put it first")]
     Config(#[from] MissingConfig),
-    #[error("`{name}` does not start: {source}")]
-    Start {
-        name: &'static str,
-        source: StartError,
-    },
+    #[error(transparent)]
+    Start(#[from] ProviderStartError),
     #[error("{0}")]
     State(#[from] WriteError),
     #[error(
@@ -63,11 +62,7 @@ impl ProviderError {
             Self::IsActor { .. } => "id-of-an-actor",
             Self::Reserved => "id-reserved",
             Self::Config(_) => "config-missing",
-            Self::Start {
-                source: StartError::Config { .. },
-                ..
-            } => "config-invalid",
-            Self::Start { .. } => "provider-failed",
+            Self::Start(error) => error.code(),
             Self::State(_) => "state-unavailable",
             Self::Interrupted => "interrupted",
         }
@@ -84,24 +79,30 @@ pub(crate) struct WantedProvider {
 }
 
 impl Shared {
-    /// The factory that a reference means.
-    pub(crate) fn factory(
-        &self,
-        reference: &str,
-    ) -> Result<&Arc<dyn ProviderFactory>, ArtifactError> {
-        let names = self.factories.iter().map(|factory| factory.name());
-        let name = provider_name(reference, &self.provider_aliases, names)?;
-        self.factories
+    /// What a reference means: a file, a provider that is built in, or one of the directory of providers, in this order.
+    /// Whether the file can be run is looked at when it is.
+    pub(crate) fn provider_source(&self, reference: &str) -> Result<ProviderSource, ArtifactError> {
+        if is_file_reference(reference) {
+            return provider_file(reference, self.allow_file).map(ProviderSource::Program);
+        }
+        let name = provider_meant(reference, &self.provider_aliases);
+        if let Some(factory) = self.factories.iter().find(|factory| factory.name() == name) {
+            return Ok(ProviderSource::BuiltIn(Arc::clone(factory)));
+        }
+        let directory = self.provider_dir.as_deref();
+        if let Some(path) = directory.and_then(|directory| in_directory(directory, name)) {
+            return Ok(ProviderSource::Program(path));
+        }
+        let built_in = self
+            .factories
             .iter()
-            .find(|factory| factory.name() == name)
-            .ok_or_else(|| ArtifactError::UnknownProvider {
-                reference: reference.to_owned(),
-                available: String::new(),
-            })
+            .map(|factory| factory.name().to_owned());
+        let found = directory.map(names_in_directory).unwrap_or_default();
+        Err(unknown(reference, built_in.chain(found)))
     }
 
     /// Starts a provider, and tells the lattice what came of it.
-    pub(crate) async fn start_provider(&self, wanted: WantedProvider) {
+    pub(crate) async fn start_provider(self: &Arc<Self>, wanted: WantedProvider) {
         let (id, reference) = (wanted.id.clone(), wanted.reference.clone());
         match self.try_start_provider(wanted).await {
             Ok(provider) => {
@@ -116,6 +117,10 @@ impl Shared {
                 self.keep(move |file| file.put_provider(&kept_id, entry))
                     .await;
                 tracing::info!(provider_id = %id, name = provider.name, "provider started");
+                if let Some(phases) = provider.phases() {
+                    let followed = Arc::clone(self).follow(Arc::clone(&provider), phases);
+                    self.tasks.spawn_on(followed, &self.guests);
+                }
                 self.events
                     .publish(&EventData::ProviderStarted(ProviderStarted {
                         host_id: self.id.to_string(),
@@ -155,17 +160,22 @@ impl Shared {
         if id.as_str() == OPERATOR_ID {
             return Err(ProviderError::Reserved);
         }
-        if self.router.provider(&id).is_some() {
-            return Err(ProviderError::Running { id });
+        match self.router.provider(&id) {
+            // Nothing of it runs any more: whoever starts it again need not stop it before.
+            Some(former) if former.has_failed() => {
+                self.router.remove_provider(&id);
+                former.stop(Duration::ZERO).await;
+            }
+            Some(_) => return Err(ProviderError::Running { id }),
+            None => {}
         }
         if self.router.actor(&id).is_some() || self.state.view().holder(&id).is_some() {
             return Err(ProviderError::IsActor { id });
         }
-        let factory = Arc::clone(self.factory(&reference)?);
+        let source = self.provider_source(&reference)?;
         let config = self.config(&config_names).await?;
         // Written first: a provider that nobody can look up must not be the one that serves.
         self.state.put_component_url(&id, &reference).await?;
-        let name = factory.name();
         let start = ProviderStart {
             id,
             reference,
@@ -175,13 +185,14 @@ impl Shared {
         };
         let router = Arc::clone(&self.router);
         let names = (self.lattice.clone(), self.id.to_string());
+        let isolation = IsolationOptions {
+            user: self.provider_user.clone(),
+            private_paths: self.private_paths.clone(),
+        };
         let starting = on(&self.guests, async move {
-            RunningProvider::start(&*factory, &router, names, start).await
+            RunningProvider::start(source, &router, names, isolation, start).await
         });
-        let provider = starting
-            .await
-            .map_err(|_| ProviderError::Interrupted)?
-            .map_err(|source| ProviderError::Start { name, source })?;
+        let provider = starting.await.map_err(|_| ProviderError::Interrupted)??;
         self.router.insert_provider(Arc::clone(&provider));
         self.roster_changed();
         self.providers_changed.notify_one();
@@ -219,17 +230,50 @@ impl Shared {
             tracing::warn!(provider_id = %id, "the provider did not end by itself");
         }
         tracing::info!(provider_id = %id, "provider stopped");
+        self.tell_stopped(&provider, "stopped by a command".to_owned());
+        true
+    }
+
+    fn tell_stopped(&self, provider: &RunningProvider, reason: String) {
         self.events
             .publish(&EventData::ProviderStopped(ProviderStopped {
                 host_id: self.id.to_string(),
-                provider_id: id.to_string(),
+                provider_id: provider.id.to_string(),
                 annotations: provider.annotations.clone(),
-                reason: "stopped by a command".to_owned(),
+                reason,
                 instance_id: String::new(),
                 public_key: String::new(),
                 link_name: LINK_NAME.to_owned(),
             }));
-        true
+    }
+
+    /// Tells of what a provider process does by itself: that it is failing, that it is back, that it was given up.
+    async fn follow(self: Arc<Self>, provider: Arc<RunningProvider>, mut phases: PhaseWatch) {
+        let check = || HealthCheck {
+            host_id: self.id.to_string(),
+            provider_id: provider.id.to_string(),
+        };
+        loop {
+            let phase = tokio::select! {
+                () = self.cancel.cancelled() => return,
+                phase = phases.next() => phase,
+            };
+            match phase {
+                Some(Phase::Up(_)) => {
+                    // It knows of no link yet.
+                    self.providers_changed.notify_one();
+                    self.events.publish(&EventData::HealthCheckPassed(check()));
+                }
+                Some(Phase::Restarting(_)) => {
+                    self.events.publish(&EventData::HealthCheckFailed(check()));
+                }
+                Some(Phase::Failed(reason)) => {
+                    self.events.publish(&EventData::HealthCheckFailed(check()));
+                    self.tell_stopped(&provider, reason.to_string());
+                }
+                Some(Phase::Stopped) | None => return,
+            }
+        }
     }
 
     /// Asks a provider how it is, and tells the lattice: what it was before decides which event that is.

@@ -1,6 +1,7 @@
 //! What all parts of a running host share.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -40,6 +41,9 @@ pub(crate) struct Shared {
     pub(crate) labels: RwLock<BTreeMap<String, String>>,
     pub(crate) trust: Arc<TrustRoots>,
     pub(crate) allow_file: bool,
+    pub(crate) provider_dir: Option<PathBuf>,
+    pub(crate) provider_user: Option<String>,
+    pub(crate) private_paths: Vec<PathBuf>,
     pub(crate) factories: Vec<Arc<dyn ProviderFactory>>,
     pub(crate) provider_aliases: BTreeMap<String, String>,
     pub(crate) runtime: Runtime,
@@ -105,7 +109,7 @@ impl Shared {
             .iter()
             .map(|provider| RosterProvider {
                 id: provider.id.clone(),
-                name: provider.name.to_owned(),
+                name: provider.name.clone(),
             })
             .collect();
         providers.sort_by(|a, b| a.id.cmp(&b.id));

@@ -73,7 +73,7 @@ impl Host {
             .router
             .providers()
             .into_iter()
-            .partition(|provider| self.calls_actors(provider));
+            .partition(|provider| provider.is_caller);
         in_time &= self.stop_providers(callers, work).await;
         let idle = shared.router.actors();
         let idle = idle.iter().map(|actor| actor.idle(work.left()));
@@ -134,13 +134,6 @@ impl Host {
                 true
             }
         }
-    }
-
-    fn calls_actors(&self, provider: &RunningProvider) -> bool {
-        self.shared
-            .factories
-            .iter()
-            .any(|factory| factory.name() == provider.name && !factory.calls().is_empty())
     }
 
     async fn stop_providers(&self, providers: Vec<Arc<RunningProvider>>, by: Deadline) -> bool {

@@ -9,6 +9,7 @@ mod config;
 pub(crate) mod custom;
 mod keyvalue;
 mod logging;
+pub(crate) mod messaging;
 pub(crate) mod outgoing_http;
 
 use wasmtime::component::Linker;
@@ -24,5 +25,6 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State
     config::link(&mut linker)?;
     bus::link(&mut linker)?;
     keyvalue::link(&mut linker)?;
+    messaging::link(&mut linker)?;
     Ok(linker)
 }

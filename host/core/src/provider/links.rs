@@ -8,10 +8,10 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use trellis_lattice::state::StateView;
 use trellis_protocol::EntityId;
-use trellis_protocol::link::{Link as StateLink, LinkKey};
+use trellis_protocol::link::Link as StateLink;
 use trellis_provider_sdk::{Link, LinkError};
 
-use super::running::{End, WantedLink};
+use super::running::{End, LinkPlace, WantedLink};
 use crate::router::Router;
 
 /// After so much time a link that a provider refused is offered again: its backend may have come up.
@@ -58,12 +58,19 @@ async fn deliver(router: &Router) {
 }
 
 /// The links of a provider as the state has them, with configuration resolved.
-fn wanted(view: &StateView, id: &EntityId) -> HashMap<(LinkKey, End), WantedLink> {
+fn wanted(view: &StateView, id: &EntityId) -> HashMap<LinkPlace, WantedLink> {
     let as_source = view.links_from(id).iter().map(|link| (link, End::Source));
     let as_target = view.links_to(id).iter().map(|link| (link, End::Target));
     as_source
         .chain(as_target)
-        .map(|(link, end)| ((link.key(), end), resolve(view, link, end)))
+        .map(|(link, end)| {
+            let place = LinkPlace {
+                key: link.key(),
+                end,
+                target: link.target.clone(),
+            };
+            (place, resolve(view, link, end))
+        })
         .collect()
 }
 

@@ -1,9 +1,11 @@
-//! Providers on this host: started from the factories the host was assembled with, told of their links, called, watched
-//! and shut down. The host knows the trait of a provider, never a provider.
+//! Providers on this host: started from the factories the host was assembled with, or as processes of their own; told of
+//! their links, called, watched and shut down. The host knows the trait of a provider, never a provider.
 
+mod http;
 mod links;
 mod outbound;
+pub(crate) mod process;
 mod running;
 
 pub(crate) use links::keep_linked;
-pub(crate) use running::{ProviderStart, RunningProvider};
+pub(crate) use running::{ProviderSource, ProviderStart, ProviderStartError, RunningProvider};

@@ -1,18 +1,20 @@
 //! A running provider.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 use trellis_protocol::link::LinkKey;
-use trellis_protocol::{EntityId, Lease, LinkName, Refusal, RefusalCode};
+use trellis_protocol::{EntityId, Lease, Refusal, RefusalCode};
 use trellis_provider_sdk::{
     Call, Health, Link, LinkEnd, LinkError, Provider, ProviderFactory, ProviderSetup, StartError,
 };
 
 use super::outbound::ActorCalls;
+use super::process::{IsolationOptions, LaunchError, Order, Phase, PhaseWatch, Supervised};
 use crate::invocation::{Invocation, deadline_exceeded};
 use crate::router::Router;
 
@@ -38,16 +40,91 @@ pub(crate) struct ProviderStart {
     pub(crate) annotations: BTreeMap<String, String>,
 }
 
+/// What a reference leads to.
+pub(crate) enum ProviderSource {
+    /// A provider that this host was assembled with.
+    BuiltIn(Arc<dyn ProviderFactory>),
+    /// A file that is to run as a process.
+    Program(PathBuf),
+}
+
+/// Why a provider did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum ProviderStartError {
+    /// One that is built in refused.
+    #[error("`{name}` does not start: {source}")]
+    BuiltIn {
+        name: &'static str,
+        source: StartError,
+    },
+    /// A process did not come up.
+    #[error("the provider does not start: {0}")]
+    Process(#[from] LaunchError),
+}
+
+impl ProviderStartError {
+    /// A stable word for programs and audits.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::BuiltIn {
+                source: StartError::Config { .. },
+                ..
+            } => "config-invalid",
+            Self::BuiltIn { .. } => "provider-failed",
+            Self::Process(error) => error.code(),
+        }
+    }
+}
+
 /// A provider of this host, and what it has been told.
 pub(crate) struct RunningProvider {
     pub(crate) id: EntityId,
     pub(crate) reference: String,
-    pub(crate) name: &'static str,
+    /// The name of its kind: what its factory, or its process, says.
+    pub(crate) name: String,
     pub(crate) config_names: Vec<String>,
     pub(crate) annotations: BTreeMap<String, String>,
+    /// Whether it calls actors.
+    pub(crate) is_caller: bool,
+    seat: Seat,
+    links: RwLock<HashMap<LinkPlace, LinkState>>,
+    pub(super) stopping: CancellationToken,
+}
+
+/// Where a provider sits.
+enum Seat {
+    /// In this process.
+    Here(Arc<dyn Provider>),
+    /// In one of its own.
+    Process(Supervised),
+}
+
+/// Whom to speak to at the moment.
+struct Spoken {
     provider: Arc<dyn Provider>,
-    links: RwLock<HashMap<(LinkKey, End), LinkState>>,
-    stopping: CancellationToken,
+    /// Of a process, which one; links are told to each anew. Zero for a provider in this process.
+    incarnation: u64,
+}
+
+impl Seat {
+    /// # Errors
+    /// A refusal where nobody is there.
+    fn spoken(&self) -> Result<Spoken, Refusal> {
+        match self {
+            Self::Here(provider) => Ok(Spoken {
+                provider: Arc::clone(provider),
+                incarnation: 0,
+            }),
+            Self::Process(process) => {
+                let current = process.current()?;
+                Ok(Spoken {
+                    provider: current.door,
+                    incarnation: current.incarnation,
+                })
+            }
+        }
+    }
 }
 
 impl std::fmt::Debug for RunningProvider {
@@ -56,6 +133,21 @@ impl std::fmt::Debug for RunningProvider {
             .field("id", &self.id)
             .field("name", &self.name)
             .finish_non_exhaustive()
+    }
+}
+
+/// What a link of a provider is known by. Several links of one key may lead from it to different targets.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct LinkPlace {
+    pub(super) key: LinkKey,
+    pub(super) end: End,
+    pub(super) target: EntityId,
+}
+
+impl LinkPlace {
+    /// Whether a provider, which is told of key and end alone when a link goes, cannot tell the two apart.
+    fn is_like(&self, other: &Self) -> bool {
+        (&self.key, self.end) == (&other.key, other.end)
     }
 }
 
@@ -89,76 +181,117 @@ struct LinkState {
     /// As it was told last; as it is wanted, where it was not told yet.
     told: Link,
     outcome: Result<(), LinkError>,
+    /// The incarnation that was told.
+    incarnation: u64,
 }
 
 impl RunningProvider {
     pub(crate) async fn start(
-        factory: &dyn ProviderFactory,
+        source: ProviderSource,
         router: &Arc<Router>,
         (lattice, host): (String, String),
+        isolation: IsolationOptions,
         start: ProviderStart,
-    ) -> Result<Arc<Self>, StartError> {
-        let setup = ProviderSetup {
-            id: start.id.clone(),
-            lattice,
-            host,
-            config: start.config,
-            outbound: Arc::new(ActorCalls::new(start.id.clone(), Arc::clone(router))),
+    ) -> Result<Arc<Self>, ProviderStartError> {
+        let outbound = Arc::new(ActorCalls::new(start.id.clone(), Arc::clone(router)));
+        let (seat, name, is_caller) = match source {
+            ProviderSource::BuiltIn(factory) => {
+                let setup = ProviderSetup {
+                    id: start.id.clone(),
+                    lattice,
+                    host,
+                    config: start.config,
+                    outbound,
+                };
+                let name = factory.name();
+                let started = tokio::time::timeout(START_MAX, factory.start(setup)).await;
+                let provider = started
+                    .unwrap_or_else(|_| {
+                        Err(StartError::Backend(format!(
+                            "it did not start within {} s",
+                            START_MAX.as_secs()
+                        )))
+                    })
+                    .map_err(|source| ProviderStartError::BuiltIn { name, source })?;
+                (
+                    Seat::Here(provider),
+                    name.to_owned(),
+                    !factory.calls().is_empty(),
+                )
+            }
+            ProviderSource::Program(path) => {
+                let order = Order {
+                    id: start.id.clone(),
+                    path,
+                    lattice,
+                    host,
+                    config: start.config,
+                    outbound,
+                    isolation,
+                };
+                let (process, hello) = Supervised::start(order).await?;
+                (Seat::Process(process), hello.name, !hello.calls.is_empty())
+            }
         };
-        let provider = tokio::time::timeout(START_MAX, factory.start(setup))
-            .await
-            .map_err(|_| {
-                StartError::Backend(format!("it did not start within {} s", START_MAX.as_secs()))
-            })??;
         Ok(Arc::new(Self {
             id: start.id,
             reference: start.reference,
-            name: factory.name(),
+            name,
             config_names: start.config_names,
             annotations: start.annotations,
-            provider,
+            is_caller,
+            seat,
             links: RwLock::default(),
             stopping: CancellationToken::new(),
         }))
     }
 
+    /// Of a provider process: the phases it goes through.
+    pub(crate) fn phases(&self) -> Option<PhaseWatch> {
+        match &self.seat {
+            Seat::Here(_) => None,
+            Seat::Process(process) => Some(process.watch()),
+        }
+    }
+
+    /// Whether it has been given up, so that another may take its place.
+    pub(crate) fn has_failed(&self) -> bool {
+        matches!(&self.seat, Seat::Process(process) if matches!(process.phase(), Phase::Failed(_)))
+    }
+
     /// Serves a call that the router has authorised.
     pub(crate) async fn invoke(&self, invocation: Invocation) -> Result<Bytes, Refusal> {
-        self.check_link(&invocation.source, &invocation.link, &invocation)?;
+        let provider = self.admit(&invocation)?;
         let (deadline, cancel) = (invocation.deadline, invocation.cancel.clone());
-        let call = Call {
-            id: invocation.id,
-            source: invocation.source,
-            link: invocation.link,
-            operation: invocation.operation,
-            type_hash: invocation.type_hash,
-            payload: invocation.payload,
-            deadline,
-            cancel: cancel.clone(),
-            lease: invocation.lease,
-            depth: invocation.depth,
-            chain: invocation.chain,
-            traceparent: invocation.traceparent,
-        };
+        let served = provider.invoke(call(invocation));
+        self.within(deadline, &cancel, served).await
+    }
+
+    /// Whoever serves the call, if it may be served.
+    pub(super) fn admit(&self, invocation: &Invocation) -> Result<Arc<dyn Provider>, Refusal> {
+        let spoken = self.seat.spoken()?;
+        self.check_link(spoken.incarnation, invocation)?;
+        Ok(spoken.provider)
+    }
+
+    /// Ends with the call's deadline, its caller or the provider, whatever comes first.
+    pub(super) async fn within<T>(
+        &self,
+        deadline: Instant,
+        cancel: &CancellationToken,
+        served: impl Future<Output = Result<T, Refusal>>,
+    ) -> Result<T, Refusal> {
         tokio::select! {
             biased;
-            result = self.provider.invoke(call) => result,
+            result = served => result,
             () = cancel.cancelled() => Err(Refusal::new(RefusalCode::Cancelled, "the caller has gone")),
             () = tokio::time::sleep_until(deadline.into()) => Err(deadline_exceeded()),
-            () = self.stopping.cancelled() => Err(Refusal::new(
-                RefusalCode::OutcomeUnknown,
-                format!("the provider `{}` was stopped during the call", self.id),
-            )),
+            () = self.stopping.cancelled() => Err(stopped(&self.id)),
         }
     }
 
     /// Refuses calls over a link that the provider has not taken, with its own reason.
-    fn check_link(
-        &self,
-        source: &EntityId,
-        name: &LinkName,
-        invocation: &Invocation,
-    ) -> Result<(), Refusal> {
+    fn check_link(&self, incarnation: u64, invocation: &Invocation) -> Result<(), Refusal> {
         let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
         let unversioned = invocation
             .operation
@@ -166,10 +299,11 @@ impl RunningProvider {
             .split('@')
             .next()
             .unwrap_or_default();
-        let state = links.iter().find_map(|((key, end), state)| {
-            let this = *end == End::Target
-                && key.source_id == *source
-                && key.name == *name
+        let state = links.iter().find_map(|(place, state)| {
+            let this = place.end == End::Target
+                && place.key.source_id == invocation.source
+                && place.key.name == invocation.link
+                && state.incarnation == incarnation
                 && state.told.interfaces.iter().any(|i| i == unversioned);
             this.then_some(state)
         });
@@ -195,36 +329,53 @@ impl RunningProvider {
     /// Brings the provider's links to what is wanted. Gives back what each new or changed link came to.
     pub(super) async fn apply(
         &self,
-        wanted: HashMap<(LinkKey, End), WantedLink>,
+        wanted: HashMap<LinkPlace, WantedLink>,
     ) -> Vec<(LinkKey, Result<(), LinkError>)> {
-        let known: Vec<_> = self
+        // Nobody is there to be told. What former incarnations were told lets no call in.
+        let Ok(Spoken {
+            provider,
+            incarnation,
+        }) = self.seat.spoken()
+        else {
+            return Vec::new();
+        };
+        let mut known: HashMap<_, _> = self
             .links
             .read()
             .unwrap_or_else(PoisonError::into_inner)
-            .iter()
-            .map(|(key, state)| (key.clone(), state.clone()))
+            .clone();
+        let gone: Vec<_> = known
+            .keys()
+            .filter(|place| !wanted.contains_key(*place))
+            .cloned()
             .collect();
-        for ((key, end), _) in &known {
-            if !wanted.contains_key(&(key.clone(), *end)) {
-                // Refused from this moment, whatever the provider still does about it.
-                self.forget(key, *end);
-                let deleted = self.provider.link_delete(key, (*end).into());
-                if tokio::time::timeout(LINK_MAX, deleted).await.is_err() {
-                    tracing::warn!(provider_id = %self.id, ?key, "the provider did not let go of a link in time");
-                }
+        for place in gone {
+            // Refused from this moment, whatever the provider still does about it.
+            self.forget(&place);
+            let Some(state) = known.remove(&place) else {
+                continue;
+            };
+            if state.incarnation != incarnation {
+                continue;
             }
+            let deleted = provider.link_delete(&place.key, place.end.into());
+            if tokio::time::timeout(LINK_MAX, deleted).await.is_err() {
+                tracing::warn!(provider_id = %self.id, key = ?place.key, "the provider did not let go of a link in time");
+            }
+            // It let go of whatever it had under that key, so the others have to be told again.
+            for other in known.keys().filter(|other| other.is_like(&place)) {
+                self.forget(other);
+            }
+            known.retain(|other, _| !other.is_like(&place));
         }
         let mut outcomes = Vec::new();
-        for ((key, end), WantedLink { mut link, usable }) in wanted {
-            let before = known
-                .iter()
-                .find(|(known, _)| known.0 == key && known.1 == end)
-                .map(|(_, state)| state);
+        for (place, WantedLink { mut link, usable }) in wanted {
+            let before = known.get(&place);
             let (told, outcome) = match usable {
                 Ok(()) => {
                     if let Some(before) = before {
                         link.generation = before.told.generation;
-                        let unchanged = link == before.told;
+                        let unchanged = link == before.told && before.incarnation == incarnation;
                         if unchanged && before.outcome.is_ok() {
                             continue;
                         }
@@ -232,7 +383,7 @@ impl RunningProvider {
                             link.generation += 1;
                         }
                     }
-                    let put = self.provider.link_put(link.clone());
+                    let put = provider.link_put(link.clone());
                     let outcome = tokio::time::timeout(LINK_MAX, put)
                         .await
                         .unwrap_or_else(|_| {
@@ -246,16 +397,16 @@ impl RunningProvider {
                 Err(error) => (before.map_or(link, |state| state.told.clone()), Err(error)),
             };
             let news = before.is_none_or(|before| before.outcome != outcome || before.told != told);
+            let key = place.key.clone();
+            let state = LinkState {
+                told,
+                outcome: outcome.clone(),
+                incarnation,
+            };
             self.links
                 .write()
                 .unwrap_or_else(PoisonError::into_inner)
-                .insert(
-                    (key.clone(), end),
-                    LinkState {
-                        told,
-                        outcome: outcome.clone(),
-                    },
-                );
+                .insert(place, state);
             if news {
                 outcomes.push((key, outcome));
             }
@@ -263,24 +414,33 @@ impl RunningProvider {
         outcomes
     }
 
-    fn forget(&self, key: &LinkKey, end: End) {
+    fn forget(&self, place: &LinkPlace) {
         self.links
             .write()
             .unwrap_or_else(PoisonError::into_inner)
-            .remove(&(key.clone(), end));
+            .remove(place);
     }
 
     pub(crate) async fn release(&self, lease: &Lease) {
-        let _ = tokio::time::timeout(RELEASE_MAX, self.provider.release(lease)).await;
+        // A process that is gone holds nothing.
+        if let Ok(spoken) = self.seat.spoken() {
+            let _ = tokio::time::timeout(RELEASE_MAX, spoken.provider.release(lease)).await;
+        }
     }
 
     pub(crate) async fn release_host(&self, host: &str) {
-        let _ = tokio::time::timeout(RELEASE_MAX, self.provider.release_host(host)).await;
+        if let Ok(spoken) = self.seat.spoken() {
+            let _ = tokio::time::timeout(RELEASE_MAX, spoken.provider.release_host(host)).await;
+        }
     }
 
     /// How it is; silence counts as failing.
     pub(crate) async fn health(&self) -> Health {
-        tokio::time::timeout(HEALTH_MAX, self.provider.health())
+        let spoken = match self.seat.spoken() {
+            Ok(spoken) => spoken,
+            Err(refusal) => return Health::Failing(refusal.message),
+        };
+        tokio::time::timeout(HEALTH_MAX, spoken.provider.health())
             .await
             .unwrap_or_else(|_| {
                 Health::Failing(format!("no answer within {} s", HEALTH_MAX.as_secs()))
@@ -290,14 +450,62 @@ impl RunningProvider {
     /// Shuts it down. What still runs when the time is over is told that its outcome is unknown. Says whether everything was
     /// finished in time: a provider that needed all of it has cut something off.
     pub(crate) async fn stop(&self, within: Duration) -> bool {
-        // The provider keeps to the time by itself; the rest is for one that does not.
-        let begin = Instant::now();
-        let grace = within + Duration::from_secs(1);
-        let ended = tokio::time::timeout(grace, self.provider.shutdown(within))
-            .await
-            .is_ok();
+        let in_time = match &self.seat {
+            Seat::Here(provider) => {
+                // The provider keeps to the time by itself; the rest is for one that does not.
+                let begin = Instant::now();
+                let grace = within + Duration::from_secs(1);
+                let ended = tokio::time::timeout(grace, provider.shutdown(within)).await;
+                ended.is_ok() && begin.elapsed() < within
+            }
+            Seat::Process(process) => process.stop(within).await,
+        };
         self.stopping.cancel();
-        ended && begin.elapsed() < within
+        in_time
+    }
+}
+
+#[cfg(test)]
+impl RunningProvider {
+    /// A process that was started without a router.
+    pub(super) fn of_process(id: EntityId, process: Supervised) -> Self {
+        Self {
+            id,
+            reference: "file:///p".to_owned(),
+            name: "test".to_owned(),
+            config_names: Vec::new(),
+            annotations: BTreeMap::new(),
+            is_caller: true,
+            seat: Seat::Process(process),
+            links: RwLock::default(),
+            stopping: CancellationToken::new(),
+        }
+    }
+}
+
+/// What a caller is told whose call was cut off.
+pub(super) fn stopped(provider: &EntityId) -> Refusal {
+    Refusal::new(
+        RefusalCode::OutcomeUnknown,
+        format!("the provider `{provider}` was stopped during the call"),
+    )
+}
+
+/// A call as a provider sees it.
+pub(super) fn call(invocation: Invocation) -> Call {
+    Call {
+        id: invocation.id,
+        source: invocation.source,
+        link: invocation.link,
+        operation: invocation.operation,
+        type_hash: invocation.type_hash,
+        payload: invocation.payload,
+        deadline: invocation.deadline,
+        cancel: invocation.cancel,
+        lease: invocation.lease,
+        depth: invocation.depth,
+        chain: invocation.chain,
+        traceparent: invocation.traceparent,
     }
 }
 
@@ -307,6 +515,7 @@ mod tests {
     use std::sync::Mutex;
 
     use async_trait::async_trait;
+    use trellis_protocol::LinkName;
 
     use super::*;
 
@@ -326,7 +535,7 @@ mod tests {
         async fn shutdown(&self, _: Duration) {}
     }
 
-    fn wanted(usable: Result<(), LinkError>) -> HashMap<(LinkKey, End), WantedLink> {
+    fn wanted(usable: Result<(), LinkError>) -> HashMap<LinkPlace, WantedLink> {
         let key = LinkKey {
             source_id: EntityId::new("actor").unwrap(),
             name: LinkName::default(),
@@ -341,7 +550,12 @@ mod tests {
             config: BTreeMap::new(),
             generation: 1,
         };
-        [((key, End::Target), WantedLink { link, usable })].into()
+        let place = LinkPlace {
+            key,
+            end: End::Target,
+            target: link.target.clone(),
+        };
+        [(place, WantedLink { link, usable })].into()
     }
 
     fn invocation() -> Invocation {
@@ -372,16 +586,16 @@ mod tests {
         let running = RunningProvider {
             id: EntityId::new("kv").unwrap(),
             reference: "kv".to_owned(),
-            name: "kv",
+            name: "kv".to_owned(),
             config_names: Vec::new(),
             annotations: BTreeMap::new(),
-            provider: Arc::clone(&notes) as Arc<dyn Provider>,
+            is_caller: false,
+            seat: Seat::Here(Arc::clone(&notes) as Arc<dyn Provider>),
             links: RwLock::default(),
             stopping: CancellationToken::new(),
         };
         let code = |running: &RunningProvider| {
-            let call = invocation();
-            let checked = running.check_link(&call.source, &call.link, &call);
+            let checked = running.check_link(0, &invocation());
             checked.err().map(|refusal| refusal.code)
         };
         assert_eq!(code(&running), Some(RefusalCode::Overloaded));

@@ -12,9 +12,9 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use trellis_lattice::peer::{PeerBody, PeerHandler, PeerHost};
 use trellis_protocol::{InvocationHead, Lease, Refusal, RefusalCode};
-use trellis_provider_sdk::http::INCOMING_HANDLER;
 use trellis_provider_sdk::{Body, BodyError};
 
+use super::door::HttpDoor;
 use super::remote::to_refusal;
 use super::{Router, not_here};
 use crate::host::{OPERATOR_ID, on};
@@ -191,23 +191,14 @@ impl PeerHandler for PeerGate {
         request: http::Request<PeerBody>,
     ) -> Result<http::Response<PeerBody>, Refusal> {
         // The frame says that this is HTTP. The head must say so as well, or a link for another interface would do.
-        let interface = head.operation.interface.split('@').next();
-        if interface != Some(INCOMING_HANDLER) {
-            return Err(Refusal::new(
-                RefusalCode::UnknownOperation,
-                format!("`{}` is not called by HTTP", head.operation),
-            ));
-        }
+        let door = HttpDoor::of(&head.operation)?;
         let invocation = self
             .admit(from, head, Bytes::new(), deadline, cancel)
             .await?;
         let router = self.router()?;
-        let Some(actor) = router.actor(&invocation.target) else {
-            return Err(not_here(&invocation.target));
-        };
         let request = request.map(|body| Body::new(body.map_err(BodyError::Refused)));
         let work = on(&self.guests, async move {
-            actor.http(&router, invocation, request).await
+            router.http_here(door, invocation, request).await
         });
         let response = work.await.map_err(|error| interrupted(&error))??;
         Ok(response.map(|body| body.map_err(to_refusal).boxed_unsync()))

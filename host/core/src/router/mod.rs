@@ -6,6 +6,7 @@
 
 mod authority;
 mod balance;
+mod door;
 mod inbound;
 mod remote;
 
@@ -29,6 +30,7 @@ use crate::invocation::Invocation;
 use crate::provider::RunningProvider;
 use authority::Authority;
 use balance::InFlight;
+use door::HttpDoor;
 
 pub(crate) use inbound::PeerGate;
 
@@ -136,7 +138,8 @@ impl Router {
         }
     }
 
-    /// Hands an HTTP request to an actor, wherever it runs.
+    /// Hands on an HTTP request, wherever its target runs: to an actor as `wasi:http/incoming-handler`, to a provider as
+    /// `wasi:http/outgoing-handler`.
     ///
     /// # Errors
     /// A [`Refusal`] where there is no response.
@@ -146,11 +149,38 @@ impl Router {
         request: HttpRequest,
     ) -> Result<HttpResponse, Refusal> {
         invocation.check_depth()?;
+        let door = HttpDoor::of(&invocation.operation)?;
         self.authorise(&invocation)?;
-        match self.actor(&invocation.target) {
-            Some(actor) => actor.http(self, invocation, request).await,
-            None => self.http_remote(invocation, request).await,
+        if self.runs(&invocation.target) {
+            return self.http_here(door, invocation, request).await;
         }
+        self.http_remote(invocation, request).await
+    }
+
+    /// Hands on a request that has been authorised to what runs here.
+    async fn http_here(
+        self: &Arc<Self>,
+        door: HttpDoor,
+        invocation: Invocation,
+        request: HttpRequest,
+    ) -> Result<HttpResponse, Refusal> {
+        let target = &invocation.target;
+        match door {
+            HttpDoor::Actor => {
+                if let Some(actor) = self.actor(target) {
+                    return actor.http(self, invocation, request).await;
+                }
+            }
+            HttpDoor::Provider => {
+                if let Some(provider) = self.provider(target) {
+                    return provider.http(invocation, request).await;
+                }
+            }
+        }
+        if self.runs(target) {
+            return Err(door.refuses(&invocation));
+        }
+        Err(not_here(target))
     }
 
     fn authorise(&self, invocation: &Invocation) -> Result<(), Refusal> {

@@ -12,4 +12,4 @@ pub(crate) use encode::{encode_params, encode_result};
 pub(crate) use shape::{Unsupported, function_shape};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -46,8 +46,10 @@ fn bytes(hex: &str) -> Vec<u8> {
     data_encoding::HEXLOWER.decode(hex.as_bytes()).expect("hex")
 }
 
+type Functions = HashMap<String, Result<FunctionShape, Unsupported>>;
+
 /// The functions of `values.wit` as wasmtime shows them in a component that imports them.
-fn functions() -> HashMap<String, Result<FunctionShape, Unsupported>> {
+fn functions() -> Functions {
     let mut resolve = Resolve::default();
     let package = resolve.push_str("values.wit", WIT).expect("the WIT parses");
     let interface = *resolve.packages[package]
@@ -55,7 +57,23 @@ fn functions() -> HashMap<String, Result<FunctionShape, Unsupported>> {
         .values()
         .next()
         .expect("one interface");
-    let world = world_that_imports(&mut resolve, package, interface);
+    imported(resolve, interface)
+}
+
+/// The functions of an interface of a directory of WIT, likewise.
+pub(crate) fn functions_of(directory: &str, interface: &str) -> Functions {
+    let mut resolve = Resolve::default();
+    resolve.push_path(directory).expect("the WIT parses");
+    let (interface, _) = resolve
+        .interfaces
+        .iter()
+        .find(|(id, _)| resolve.id_of(*id).as_deref() == Some(interface))
+        .expect("the interface is there");
+    imported(resolve, interface)
+}
+
+fn imported(mut resolve: Resolve, interface: wit_parser::InterfaceId) -> Functions {
+    let world = world_that_imports(&mut resolve, interface);
     let mut module = wit_component::dummy_module(&resolve, world, ManglingAndAbi::Standard32);
     wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
         .expect("the module takes its metadata");
@@ -83,7 +101,6 @@ fn functions() -> HashMap<String, Result<FunctionShape, Unsupported>> {
 
 fn world_that_imports(
     resolve: &mut Resolve,
-    package: wit_parser::PackageId,
     interface: wit_parser::InterfaceId,
 ) -> wit_parser::WorldId {
     let name = resolve.id_of(interface).expect("the interface has a name");
@@ -91,7 +108,6 @@ fn world_that_imports(
     let importer = resolve
         .push_str("world.wit", &world)
         .expect("the world parses");
-    assert_ne!(importer, package);
     *resolve.packages[importer]
         .worlds
         .values()

@@ -8,6 +8,7 @@ mod answers;
 mod http2;
 mod lifecycle;
 mod limits;
+mod process;
 mod requests;
 mod routing;
 mod streaming;

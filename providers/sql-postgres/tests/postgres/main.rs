@@ -1,0 +1,9 @@
+//! The provider against a real PostgreSQL, called as actors call it.
+
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod faults;
+mod fixture;
+mod sessions;
+mod statements;
+mod types;
