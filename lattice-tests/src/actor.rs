@@ -13,17 +13,29 @@ use crate::binary;
 /// How long tokens of tests are valid.
 pub const VALID_FOR: Duration = Duration::from_secs(3_600);
 
-/// What each of the actors is granted in its `trellis.toml`.
-pub fn capabilities(actor: &str) -> &'static [&'static str] {
-    match actor {
-        "shortlink" => &[
-            "wasi:http/incoming-handler",
-            "wasi:keyvalue",
-            "trellis:shortlink/codes",
-        ],
-        "codemaker" => &[],
-        _ => &["wasi:http/incoming-handler"],
-    }
+/// What an actor is granted in its own `trellis.toml`.
+///
+/// # Panics
+/// Where that file is missing, or lists something else than capabilities.
+pub fn capabilities(actor: &str) -> Vec<String> {
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../actors/{actor}/trellis.toml"));
+    let text = std::fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{} can't be read: {error}", path.display()));
+    let project: toml::Table = text
+        .parse()
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    project["capabilities"]
+        .as_array()
+        .expect("capabilities are a list")
+        .iter()
+        .map(|capability| {
+            capability
+                .as_str()
+                .expect("a capability is a text")
+                .to_owned()
+        })
+        .collect()
 }
 
 /// How an actor is signed. Built by [`Signature::of`] and the methods that follow it.
@@ -48,7 +60,7 @@ impl<'a> Signature<'a> {
             validity: Validity::starting(UnixTime::now(), VALID_FOR),
             hash: None,
         }
-        .granting(capabilities(actor))
+        .granting(&capabilities(actor))
     }
 
     /// With these grants instead.
@@ -56,10 +68,13 @@ impl<'a> Signature<'a> {
     /// # Panics
     /// Where one is no capability.
     #[must_use]
-    pub fn granting(mut self, capabilities: &[&str]) -> Self {
+    pub fn granting<T: AsRef<str>>(mut self, capabilities: &[T]) -> Self {
         self.capabilities = capabilities
             .iter()
-            .map(|text| text.parse().expect("a test names capabilities rightly"))
+            .map(|text| {
+                let text = text.as_ref();
+                text.parse().expect("a test names capabilities rightly")
+            })
             .collect();
         self
     }

@@ -243,6 +243,37 @@ impl Drop for HostFixture {
     }
 }
 
+/// A host, wherever it runs.
+#[derive(Debug)]
+pub enum AnyHost {
+    /// In this process.
+    Here(HostFixture),
+    /// As a process of its own.
+    Process(HostProcess),
+}
+
+impl HostId for AnyHost {
+    fn id(&self) -> &str {
+        match self {
+            Self::Here(host) => host.id(),
+            Self::Process(host) => host.id(),
+        }
+    }
+}
+
+impl AnyHost {
+    /// The id of its process.
+    ///
+    /// # Panics
+    /// Where that is the test's own.
+    pub fn pid(&self) -> u32 {
+        match self {
+            Self::Here(_) => panic!("the host has no process of its own"),
+            Self::Process(host) => host.pid(),
+        }
+    }
+}
+
 /// A state directory that shares its compiled components with those of all other tests.
 fn state_dir(name: &str) -> TempDir {
     let directory = tempfile::Builder::new()

@@ -14,7 +14,8 @@ use trellis_protocol::{LatticeName, Link};
 
 use crate::actor::{Signature, reference};
 use crate::deploy::{Failed, Operator, link, scale};
-use crate::host::{HostBuilder, HostId};
+use crate::door::{Door, Setting};
+use crate::host::{AnyHost, HostBuilder, HostId};
 use crate::http;
 use crate::nats::Nats;
 use crate::ports::free_port;
@@ -130,12 +131,33 @@ impl Lattice {
         HostBuilder::new(self, name)
     }
 
+    /// The hosts of a setting, the provider's first. One that runs a provider's process is itself a process.
+    pub async fn hosts(&self, setting: Setting) -> Vec<AnyHost> {
+        let mut hosts = Vec::new();
+        for (number, name) in ["a", "b"].iter().take(setting.hosts()).enumerate() {
+            let host = self.host(name);
+            hosts.push(match setting.door {
+                Door::Process if number == 0 => AnyHost::Process(host.spawn().await),
+                _ => AnyHost::Here(host.start().await),
+            });
+        }
+        hosts
+    }
+
     /// Stops the server.
     ///
     /// # Panics
     /// Where it does not stop.
     pub fn stop_nats(&self) {
         tokio::task::block_in_place(|| self.nats().stop());
+    }
+
+    /// Kills the server.
+    ///
+    /// # Panics
+    /// Where it does not run.
+    pub fn kill_nats(&self) {
+        tokio::task::block_in_place(|| self.nats().kill());
     }
 
     /// Starts the server again where it was.
@@ -185,10 +207,25 @@ impl Lattice {
         count: u32,
         config: &[&str],
     ) {
-        let mut command = scale(host.id(), &self.signed(actor), actor, count);
+        self.run_as(host, actor, actor, count, config).await;
+    }
+
+    /// Runs an actor under another name than its own, with so many permits and these configurations.
+    ///
+    /// # Panics
+    /// Where it does not start.
+    pub async fn run_as(
+        &self,
+        host: &(impl HostId + ?Sized),
+        actor: &str,
+        id: &str,
+        count: u32,
+        config: &[&str],
+    ) {
+        let mut command = scale(host.id(), &self.signed(actor), id, count);
         command.config = config.iter().map(|name| (*name).to_owned()).collect();
         if let Err(failed) = self.operator.scale(&command).await {
-            panic!("`{actor}` does not start: {failed:?}");
+            panic!("`{id}` does not start: {failed:?}");
         }
     }
 
@@ -225,14 +262,24 @@ impl Lattice {
         actor: &str,
         settings: &[(&str, &str)],
     ) -> String {
-        let provider = web(actor);
-        let started = self
-            .operator
-            .start_provider(host.id(), "http-server", &provider, &[])
+        self.serve_by(Door::BuiltIn, host, actor, &[], settings)
+            .await
+    }
+
+    /// As [`Self::serve_with`], by a server that runs as wished, with a configuration of its own.
+    ///
+    /// # Panics
+    /// Where it does not listen.
+    pub async fn serve_by(
+        &self,
+        door: Door,
+        host: &(impl HostId + ?Sized),
+        actor: &str,
+        config: &[(&str, &str)],
+        settings: &[(&str, &str)],
+    ) -> String {
+        self.provide(door, host, "http-server", &web(actor), config)
             .await;
-        if let Err(failed) = started {
-            panic!("http-server does not start: {failed:?}");
-        }
         let address = format!("127.0.0.1:{}", free_port());
         let mut settings = settings.to_vec();
         settings.push(("address", &address));
@@ -253,13 +300,79 @@ impl Lattice {
     /// # Panics
     /// Where it does not start.
     pub async fn store(&self, host: &(impl HostId + ?Sized)) {
-        let started = self
-            .operator
-            .start_provider(host.id(), "keyvalue-nats", "kv", &[])
+        self.provide(Door::BuiltIn, host, "keyvalue-nats", "kv", &[])
             .await;
-        if let Err(failed) = started {
-            panic!("keyvalue-nats does not start: {failed:?}");
+    }
+
+    /// Runs a provider under an id, with a configuration of its own, called as its id.
+    ///
+    /// # Panics
+    /// Where it does not start.
+    pub async fn provide(
+        &self,
+        door: Door,
+        host: &(impl HostId + ?Sized),
+        provider: &str,
+        id: &str,
+        config: &[(&str, &str)],
+    ) {
+        if let Err(failed) = self.try_provide(door, host, provider, id, config).await {
+            panic!("{provider} does not start: {failed:?}");
         }
+    }
+
+    /// Tries to run a provider under an id, with a configuration of its own, called as its id.
+    ///
+    /// # Errors
+    /// [`Failed`], where the provider says no.
+    pub async fn try_provide(
+        &self,
+        door: Door,
+        host: &(impl HostId + ?Sized),
+        provider: &str,
+        id: &str,
+        config: &[(&str, &str)],
+    ) -> Result<(), Failed> {
+        let mut config = config.to_vec();
+        // Only what is built in may use the host's own way to NATS.
+        if door == Door::Process && provider.ends_with("-nats") {
+            config.push(("cluster_uris", &self.url));
+        }
+        let names: &[&str] = if config.is_empty() { &[] } else { &[id] };
+        if !config.is_empty() {
+            self.operator.configure(id, &config).await;
+        }
+        self.operator
+            .start_provider(host.id(), &door.reference(provider), id, names)
+            .await
+    }
+
+    /// Links an actor to a provider, with a configuration for the link's target, called `<source>-<target>`.
+    ///
+    /// # Panics
+    /// Where the link or the configuration is refused.
+    pub async fn link_with(&self, mut link: Link, settings: &[(&str, &str)]) {
+        link.target_config = self.settings_of(&link, settings).await;
+        self.operator.link(&link).await;
+    }
+
+    /// Links a provider to an actor, with a configuration for the link's source, called `<source>-<target>`.
+    ///
+    /// # Panics
+    /// Where the link or the configuration is refused.
+    pub async fn link_from(&self, mut link: Link, settings: &[(&str, &str)]) -> Link {
+        link.source_config = self.settings_of(&link, settings).await;
+        self.operator.link(&link).await;
+        link
+    }
+
+    async fn settings_of(&self, link: &Link, settings: &[(&str, &str)]) -> Vec<String> {
+        if settings.is_empty() {
+            return Vec::new();
+        }
+        let name = format!("{}-{}", link.source_id, link.target);
+        self.operator.configure(&name, settings).await;
+        vec![name]
     }
 }
 

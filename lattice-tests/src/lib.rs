@@ -19,15 +19,20 @@
 pub mod actor;
 pub mod binary;
 pub mod deploy;
+pub mod door;
 pub mod host;
 pub mod http;
 pub mod lattice;
+pub mod load;
+pub mod memory;
 pub mod nats;
 pub mod ports;
 pub mod process;
+pub mod transfer;
 pub mod wait;
 
-pub use host::{HostFixture, HostId};
+pub use door::{Door, Place, Setting};
+pub use host::{AnyHost, HostFixture, HostId};
 pub use lattice::Lattice;
 pub use process::HostProcess;
 pub use wait::eventually;

@@ -4,11 +4,15 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use trellis_nats_server::{Launch, Running, cache_dir, explicit_path, locate};
 
 /// Time for a server to end.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
+
+/// Time between two looks whether a server has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A server of a test's own.
 #[derive(Debug)]
@@ -55,6 +59,23 @@ impl Nats {
     pub fn stop(&mut self) {
         if let Some(running) = self.running.take() {
             running.stop(STOP_WITHIN).expect("nats-server stops");
+        }
+    }
+
+    /// Ends it as a power cut would, and waits until it is gone. What it had acknowledged stays. Blocks.
+    ///
+    /// # Panics
+    /// Where it does not run.
+    pub fn kill(&mut self) {
+        let mut running = self.running.take().expect("the server runs");
+        let pid = i32::try_from(running.pid()).ok().and_then(Pid::from_raw);
+        kill_process(pid.expect("a process has an id"), Signal::KILL).expect("the server runs");
+        while running
+            .exited()
+            .expect("the server can be waited for")
+            .is_none()
+        {
+            std::thread::sleep(LOOK_EVERY);
         }
     }
 

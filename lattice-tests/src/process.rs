@@ -78,6 +78,11 @@ impl HostProcess {
         process
     }
 
+    /// The id of the process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Its state directory.
     pub fn state_dir(&self) -> &Path {
         self.state_dir.path()

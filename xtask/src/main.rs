@@ -5,6 +5,8 @@
 //! of itself: whatever is shared is built aside, locked and renamed.
 
 mod actors;
+mod apt;
+mod backends;
 mod bench;
 mod c_compiler;
 mod cargo_deny;
@@ -37,7 +39,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Install what is missing to build and test: the WebAssembly target and a nats-server.
+    /// Install what is missing to build and test: the WebAssembly target, a nats-server, Redis and PostgreSQL.
     Setup(setup::Options),
     /// Build the example actors for wasm32-wasip2.
     Actors(actors::Options),
@@ -52,7 +54,7 @@ enum Task {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = Project::find().and_then(|project| match arguments.task {
-        Task::Setup(options) => setup::run(&project, &options).map(drop),
+        Task::Setup(options) => setup::everything(&project, &options),
         Task::Actors(options) => actors::run(&project, &options),
         Task::Test(options) => tests::run(&project, &options),
         Task::Demo(options) => demo::run(&project, &options),

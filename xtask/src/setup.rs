@@ -3,6 +3,7 @@
 use anyhow::Result;
 use trellis_nats_server::NatsServer;
 
+use crate::backends::{self, Backends};
 use crate::compiler::Compiler;
 use crate::project::Project;
 use crate::step::step;
@@ -17,13 +18,30 @@ pub(crate) struct Options {
     ci: bool,
 }
 
-/// A machine that can build and test everything.
+/// A machine that can build everything and run it.
 #[derive(Debug)]
 pub(crate) struct Ready {
     /// How actors are built.
     pub(crate) wasm: WasmTarget,
     /// What the tests start.
     pub(crate) nats_server: NatsServer,
+}
+
+/// Checks, and gets what is missing, for building, testing and the full check.
+pub(crate) fn everything(project: &Project, options: &Options) -> Result<()> {
+    run(project, options)?;
+    backends(project)?;
+    if options.ci {
+        step("valgrind", || {
+            backends::valgrind(project).map(|how| ((), how))
+        })?;
+    }
+    Ok(())
+}
+
+/// The part that the tests of providers need: servers of Redis and PostgreSQL.
+pub(crate) fn backends(project: &Project) -> Result<Backends> {
+    step("Redis and PostgreSQL", || backends::ensure(project))
 }
 
 /// Checks, and installs what is missing. Quick where all is there.

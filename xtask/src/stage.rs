@@ -80,6 +80,11 @@ impl Stage {
         })
     }
 
+    /// An address that is free now, for a link beside the first.
+    pub(crate) fn another_address(&self) -> Result<String> {
+        Ok(format!("127.0.0.1:{}", free_port()?))
+    }
+
     /// Where a file of the stage goes.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
@@ -87,11 +92,23 @@ impl Stage {
 
     /// Starts a host, or starts it again: the same name has the same directory, so the same key and memory.
     pub(crate) fn start_host(&mut self, name: &'static str) -> Result<()> {
+        self.start_host_under(&[], name)
+    }
+
+    /// The same as the child of another program, such as a profiler: its name and its arguments.
+    pub(crate) fn start_host_under(&mut self, runner: &[&str], name: &'static str) -> Result<()> {
         let log = File::options()
             .create(true)
             .append(true)
             .open(self.log(name))?;
-        let mut command = self.wash.command();
+        let mut wash = self.wash.clone();
+        if let Some(program) = runner.first() {
+            wash.program = PathBuf::from(program);
+        }
+        let mut command = wash.command();
+        if let Some(arguments) = runner.get(1..) {
+            command.args(arguments).arg(&self.wash.program);
+        }
         command
             .args(["up", "--friendly-name", name, "--state-dir"])
             .arg(self.file(name))
@@ -119,6 +136,11 @@ impl Stage {
             }
         }
         Ok(())
+    }
+
+    /// How many hosts have been started and not been killed.
+    pub(crate) fn host_count(&self) -> usize {
+        self.hosts.len()
     }
 
     /// Process id of a host.

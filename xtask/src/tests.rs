@@ -24,6 +24,7 @@ pub(crate) struct Options {
 /// Runs all tests: one profile and one feature set, or the big dependencies would be built twice.
 pub(crate) fn run(project: &Project, options: &Options) -> Result<()> {
     let ready = setup::run(project, &setup::Options::default())?;
+    let backends = setup::backends(project)?;
     let actors = actors::build(project, &ready.wasm)?;
     let begin = Instant::now();
     command::show(
@@ -32,7 +33,8 @@ pub(crate) fn run(project: &Project, options: &Options) -> Result<()> {
             .args(["test", "--workspace"])
             .args(&options.arguments)
             .env(PATH_VARIABLE, &ready.nats_server.path)
-            .env(ACTORS_DIR_VARIABLE, &actors),
+            .env(ACTORS_DIR_VARIABLE, &actors)
+            .envs(backends.variables()),
     )?;
     note(&format!("tests passed ({})", took(begin)));
     Ok(())

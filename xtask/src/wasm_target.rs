@@ -166,7 +166,7 @@ fn install(project: &Project, compiler: &Compiler) -> Result<(WasmTarget, String
 }
 
 /// Takes a lock that ends with the returned file, or with the process.
-fn lock(path: &Path) -> Result<File> {
+pub(crate) fn lock(path: &Path) -> Result<File> {
     let lock = || {
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory)?;

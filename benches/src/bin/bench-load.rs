@@ -1,17 +1,14 @@
-//! A closed loop of requests over some connections for some seconds: each connection sends the next request when it has
-//! the answer to the last. Prints one line of JSON: requests per second, latencies in microseconds, failures.
+//! Asks an HTTP server over some connections for some seconds and prints one line of JSON: how many answers, which, how
+//! late. Without a rate each connection asks again when it has its answer; with one, requests are due at fixed moments and
+//! their latencies count from then.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use bytes::Bytes;
 use clap::Parser;
-use http::Request;
-use http_body_util::{BodyExt as _, Empty};
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use rustix::thread::{CpuSet, sched_setaffinity};
+use trellis_bench::load::{self, Load};
 
 /// Sends requests and measures the answers.
 #[derive(Debug, Parser)]
@@ -19,82 +16,49 @@ struct Arguments {
     /// Who is asked.
     #[arg(long)]
     address: SocketAddr,
+    /// What for.
+    #[arg(long, default_value = "/")]
+    path: String,
     /// Connections, each with one request at a time.
     #[arg(long)]
     connections: usize,
-    /// Seconds that are measured.
+    /// Seconds during which requests are sent.
     #[arg(long)]
     seconds: f64,
+    /// Requests a second, whatever becomes of them.
+    #[arg(long)]
+    rate: Option<f64>,
+    /// Seconds in which requests that were due are still sent, and as many for the last answers.
+    #[arg(long, default_value_t = 2.0)]
+    grace: f64,
+    /// Processor to run on, where that is not the caller's.
+    #[arg(long)]
+    cpu: Option<usize>,
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<()> {
+fn main() -> Result<()> {
     let arguments = Arguments::parse();
     ensure!(arguments.connections > 0, "at least one connection");
-    let begin = Instant::now();
-    let end = begin + Duration::from_secs_f64(arguments.seconds);
-    let mut connections = tokio::task::JoinSet::new();
-    for _ in 0..arguments.connections {
-        connections.spawn(ask(arguments.address, end));
+    ensure!(
+        arguments.rate.is_none_or(|rate| rate > 0.0),
+        "a rate above 0"
+    );
+    if let Some(cpu) = arguments.cpu {
+        let mut set = CpuSet::new();
+        set.set(cpu);
+        sched_setaffinity(None, &set).with_context(|| format!("no processor {cpu}"))?;
     }
-    let mut latencies = Vec::new();
-    while let Some(connection) = connections.join_next().await {
-        latencies.extend(connection??);
-    }
-    let took = begin.elapsed().as_secs_f64();
-    latencies.sort_unstable();
-    let at = |share: f64| {
-        let index = (latencies.len() as f64 * share) as usize;
-        latencies
-            .get(index.min(latencies.len().saturating_sub(1)))
-            .copied()
-            .unwrap_or(0)
-    };
-    let line = serde_json::json!({
-        "requests": latencies.len(),
-        "per_second": latencies.len() as f64 / took,
-        "p50_us": f64::from(at(0.50)) / 1000.0,
-        "p99_us": f64::from(at(0.99)) / 1000.0,
-    });
+    let outcome = load::run(&Load {
+        address: arguments.address,
+        path: arguments.path,
+        connections: arguments.connections,
+        duration: Duration::try_from_secs_f64(arguments.seconds)?,
+        rate: arguments.rate,
+        grace: Duration::try_from_secs_f64(arguments.grace)?,
+    })?;
     #[expect(clippy::print_stdout, reason = "the line is the program's output")]
     {
-        println!("{line}");
+        println!("{}", outcome.to_json());
     }
-    Ok(())
-}
-
-/// Latencies of one connection in nanoseconds.
-async fn ask(address: SocketAddr, end: Instant) -> Result<Vec<u32>> {
-    let socket = TcpStream::connect(address)
-        .await
-        .with_context(|| format!("nobody listens at {address}"))?;
-    socket.set_nodelay(true)?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await?;
-    tokio::spawn(connection);
-    let host = address.to_string();
-    let mut latencies = Vec::with_capacity(1 << 16);
-    loop {
-        let begin = Instant::now();
-        if begin >= end {
-            return Ok(latencies);
-        }
-        one(&mut sender, &host).await?;
-        latencies.push(u32::try_from(begin.elapsed().as_nanos()).unwrap_or(u32::MAX));
-    }
-}
-
-async fn one(sender: &mut SendRequest<Empty<Bytes>>, host: &str) -> Result<()> {
-    sender.ready().await?;
-    let request = Request::builder()
-        .uri("/")
-        .header("host", host)
-        .body(Empty::new())?;
-    let answer = sender.send_request(request).await?;
-    ensure!(
-        answer.status().is_success(),
-        "an answer of {}",
-        answer.status()
-    );
-    answer.into_body().collect().await?;
     Ok(())
 }

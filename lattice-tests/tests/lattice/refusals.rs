@@ -88,8 +88,10 @@ async fn an_import_without_a_grant_is_named_with_what_would_grant_it() {
         failed.error.contains("--cap wasi:keyvalue/store"),
         "{failed:?}"
     );
+    let mut grants = capabilities("curious");
+    grants.push("wasi:keyvalue/store".to_owned());
     let granted = Signature::of("curious", lattice.account())
-        .granting(&[capabilities("curious"), &["wasi:keyvalue/store"]].concat())
+        .granting(&grants)
         .component();
     let granted = lattice.file(&granted);
     let started = lattice.try_run(&host, &granted, "curious").await;
@@ -100,7 +102,7 @@ async fn an_import_without_a_grant_is_named_with_what_would_grant_it() {
 async fn an_export_that_outsiders_call_needs_a_grant_as_well() {
     let failed = refusal_of(|lattice| {
         Signature::of("hello", lattice.account())
-            .granting(&[])
+            .granting::<&str>(&[])
             .component()
     })
     .await;

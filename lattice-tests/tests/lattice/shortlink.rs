@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use trellis_lattice_tests::deploy::link;
 use trellis_lattice_tests::http::{Answer, get, post, send};
-use trellis_lattice_tests::{HostFixture, Lattice, eventually};
+use trellis_lattice_tests::{AnyHost, HostFixture, Lattice, Setting, eventually};
 use trellis_protocol::Link;
 
 use crate::placement::{Placement, over_all_placements};
@@ -16,10 +16,10 @@ const AT_ONCE: Duration = Duration::from_secs(2);
 /// Where the shortened link leads in these tests.
 const TARGET: &str = "https://example.org/a/long/path?with=query";
 
-/// The application, deployed.
-pub(crate) struct App {
+/// The application, deployed on hosts of one kind or another.
+pub(crate) struct App<H = HostFixture> {
     pub(crate) lattice: Lattice,
-    pub(crate) hosts: Vec<HostFixture>,
+    pub(crate) hosts: Vec<H>,
     pub(crate) url: String,
 }
 
@@ -57,7 +57,52 @@ impl App {
         app.works_eventually().await;
         app
     }
+}
 
+impl App<AnyHost> {
+    /// Over a key-value provider that runs as wished on host 0, with these settings of its link. Everything else is on the
+    /// actor's host. Each request has `deadline`.
+    pub(crate) async fn over(
+        setting: Setting,
+        provider: &str,
+        settings: &[(&str, &str)],
+        deadline: Duration,
+    ) -> Self {
+        let lattice = Lattice::start().await;
+        let hosts = lattice.hosts(setting).await;
+        lattice
+            .provide(setting.door, &hosts[0], provider, "kv", &[])
+            .await;
+        lattice.link_with(store_link(), settings).await;
+        Self::install(lattice, hosts, setting.actor(), deadline).await
+    }
+
+    /// With its actors and HTTP on one of these hosts. Its store runs somewhere and is linked. Each request has `deadline`.
+    pub(crate) async fn install(
+        lattice: Lattice,
+        hosts: Vec<AnyHost>,
+        home: usize,
+        deadline: Duration,
+    ) -> Self {
+        lattice.operator().link(&codes_link()).await;
+        let home = &hosts[home];
+        lattice.run(home, "codemaker").await;
+        lattice.run(home, "shortlink").await;
+        let timeout = deadline.as_millis().to_string();
+        let url = lattice
+            .serve_with(home, "shortlink", &[("timeout_ms", &timeout)])
+            .await;
+        let app = Self {
+            lattice,
+            hosts,
+            url,
+        };
+        app.works_eventually().await;
+        app
+    }
+}
+
+impl<H> App<H> {
     pub(crate) async fn shorten(&self, url: &str) -> Answer {
         post(&format!("{}/links", self.url), wish(url)).await
     }

@@ -1,4 +1,4 @@
-//! The servers that take part, each with the same answer to the same request.
+//! Who takes part: an address that answers, and the processes behind it.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -6,31 +6,50 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
 use tokio::net::TcpStream;
-use trellis_nats_server::NatsServer;
 
-use crate::project::Project;
-use crate::stage::Stage;
+use super::Bench;
+use super::process::Who;
 
 /// Longest that a server may take to answer.
 const UP_WITHIN: Duration = Duration::from_secs(30);
 
 /// A running server.
+#[derive(Debug)]
 pub(super) struct Contestant {
-    pub(super) name: &'static str,
+    pub(super) name: String,
+    /// `127.0.0.1:<port>`.
     pub(super) address: String,
-    /// The process whose time on the processor counts.
-    pub(super) pid: u32,
-    runs: Runs,
+    /// What is asked for.
+    pub(super) path: String,
+    /// The processes whose time on the processor counts.
+    pub(super) servers: Vec<Who>,
+    /// And those of the backend, which are told apart.
+    pub(super) backend: Vec<Who>,
+    _process: Option<Ended>,
 }
 
-enum Runs {
-    Process(Ended),
-    Stage(Box<Stage>),
-}
+/// A process that is killed when nobody needs it any more. None of these has anything to lose.
+#[derive(Debug)]
+pub(super) struct Ended(Child);
 
-/// A process that is killed when nobody needs it any more. None of these servers has anything to lose.
-struct Ended(Child);
+impl Ended {
+    /// Starts a program that says nothing.
+    pub(super) fn start(command: &mut Command) -> Result<Self> {
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| format!("{} can't be run", command.get_program().display()))?;
+        Ok(Self(child))
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
 
 impl Drop for Ended {
     fn drop(&mut self) {
@@ -40,121 +59,105 @@ impl Drop for Ended {
 }
 
 impl Contestant {
-    pub(super) fn bare_hyper(project: &Project) -> Result<Self> {
+    /// Hyper alone, or with the bare client of a backend: its kind, its URL and its processes.
+    pub(super) fn bare(
+        bench: &Bench<'_>,
+        name: &str,
+        backend: Option<(&str, &str, Who)>,
+    ) -> Result<Self> {
         let address = free_address()?;
-        let mut command = Command::new(project.release_programs().join("bench-hyper"));
+        let mut command = Command::new(bench.program("bench-bare"));
         command.args(["--listen", &address]);
-        Self::process("bare hyper", address, command)
+        let mut backends = Vec::new();
+        if let Some((kind, url, who)) = backend {
+            command.args(["--backend", kind, "--url", url]);
+            backends.push(who);
+        }
+        Self::process(name, address, &mut command, backends)
     }
 
-    pub(super) fn wasmtime_serve(project: &Project, program: &Path) -> Result<Self> {
+    /// The same component without a lattice.
+    pub(super) fn wasmtime_serve(program: &Path, component: &Path) -> Result<Self> {
         let address = free_address()?;
-        let hello = project.components().join("hello.wasm");
         let mut command = Command::new(program);
         // A fresh instance for each request, as hosts do it.
         command
-            .args([
-                "serve",
-                "-S",
-                "cli",
-                "-O",
-                "pooling-allocator",
-                "--addr",
-                &address,
-            ])
-            .arg(hello);
-        Self::process("wasmtime serve", address, command)
+            .args(["serve", "-S", "cli", "-O", "pooling-allocator", "--addr"])
+            .arg(&address)
+            .arg(component);
+        Self::process("wasmtime serve", address, &mut command, Vec::new())
     }
 
-    fn process(name: &'static str, address: String, mut command: Command) -> Result<Self> {
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .with_context(|| format!("{name} can't be started"))?;
+    fn process(
+        name: &str,
+        address: String,
+        command: &mut Command,
+        backend: Vec<Who>,
+    ) -> Result<Self> {
+        let process = Ended::start(command)?;
         Ok(Self {
-            name,
+            name: name.to_owned(),
             address,
-            pid: child.id(),
-            runs: Runs::Process(Ended(child)),
+            path: "/".to_owned(),
+            servers: vec![Who::Tree(process.pid())],
+            backend,
+            _process: Some(process),
         })
     }
 
-    /// A host with the built-in HTTP server and the signed hello actor.
-    pub(super) async fn trellis(project: &Project, nats_server: &NatsServer) -> Result<Self> {
-        let program = project.release_programs().join("wash");
-        let mut stage = Stage::open(project, program, nats_server)?;
-        let deployed = deploy(&mut stage).await;
-        if let Err(error) = deployed {
-            stage.close(false)?;
-            return Err(error);
+    /// An actor behind a host's HTTP server.
+    pub(super) fn actor(
+        name: &str,
+        address: String,
+        path: &str,
+        servers: Vec<Who>,
+        backend: Vec<Who>,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            address,
+            path: path.to_owned(),
+            servers,
+            backend,
+            _process: None,
         }
-        Ok(Self {
-            name: "trellis",
-            address: stage.address.clone(),
-            pid: stage.host_pid("bench").context("the host is gone")?,
-            runs: Runs::Stage(Box::new(stage)),
-        })
     }
 
-    /// Waits until it takes connections.
+    /// Waits until it answers a request well.
     pub(super) async fn answers(&self) -> Result<()> {
         let begin = Instant::now();
-        while TcpStream::connect(&self.address).await.is_err() {
+        loop {
+            let last = if TcpStream::connect(&self.address).await.is_err() {
+                "it does not listen".to_owned()
+            } else {
+                match super::get::get(&self.address, &self.path) {
+                    Ok(answer) if answer.status == 200 => return Ok(()),
+                    Ok(answer) => format!("{}: {}", answer.status, answer.body.trim()),
+                    Err(error) => format!("{error:#}"),
+                }
+            };
             if begin.elapsed() > UP_WITHIN {
-                bail!("{} does not listen at {}", self.name, self.address);
+                bail!("{} at {}: {last}", self.name, self.address);
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        Ok(())
-    }
-
-    pub(super) fn stop(self) -> Result<()> {
-        match self.runs {
-            Runs::Process(process) => {
-                drop(process);
-                Ok(())
-            }
-            Runs::Stage(stage) => stage.close(true),
-        }
     }
 }
 
-async fn deploy(stage: &mut Stage) -> Result<()> {
-    stage.start_host("bench")?;
-    stage.hosts_up(1).await?;
-    let hello = stage.sign("hello").await?;
-    let address = format!("address={}", stage.address);
-    let wash = &stage.wash;
-    wash.run(&["config", "put", "web", &address]).await?;
-    wash.run(&["start", "provider", "http-server", "http"])
-        .await?;
-    wash.run(&[
-        "start",
-        "component",
-        &hello,
-        "hello",
-        "--max-instances",
-        "500",
-    ])
-    .await?;
-    wash.run(&[
-        "link",
-        "put",
-        "http",
-        "hello",
-        "wasi",
-        "http",
-        "--interface",
-        "incoming-handler",
-        "--source-config",
-        "web",
-    ])
-    .await?;
-    Ok(())
-}
-
-fn free_address() -> Result<String> {
+/// An address that is free at this moment.
+pub(super) fn free_address() -> Result<String> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
+}
+
+/// The public key of a stage's host.
+pub(super) async fn host_key(stage: &crate::stage::Stage, name: &str) -> Result<String> {
+    let answer: Value = stage.wash.json(&["get", "hosts"]).await?;
+    answer["hosts"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|host| host["friendly_name"] == name)
+        .and_then(|host| host["id"].as_str())
+        .map(str::to_owned)
+        .with_context(|| format!("no host is called {name}"))
 }

@@ -5,7 +5,9 @@
 //! running and nothing is left behind.
 
 mod client;
+mod postgres;
 mod progress;
+mod redis;
 mod tour;
 
 use std::time::Instant;
@@ -24,6 +26,34 @@ pub(crate) struct Options {
     /// Walk the tour, check every step, take everything down and exit.
     #[arg(long)]
     check: bool,
+    /// Show these as well: each gets a private server, if it is installed, unless a URL names one
+    #[arg(long, value_delimiter = ',', value_name = "SERVER")]
+    with: Vec<With>,
+    /// A Redis to use, `redis://user:password@host:port/`; its keys of the demonstration stay there
+    #[arg(long, value_name = "URL")]
+    redis_url: Option<String>,
+    /// A Postgres to use, `postgres://user:password@host:port/database`; the tables of the demonstration stay there
+    #[arg(long, value_name = "URL")]
+    postgres_url: Option<String>,
+}
+
+/// What else can be shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum With {
+    /// Key-value on Redis, by a provider process
+    Redis,
+    /// Orders on Postgres
+    Postgres,
+}
+
+impl Options {
+    fn shows(&self, server: With) -> bool {
+        let named = match server {
+            With::Redis => &self.redis_url,
+            With::Postgres => &self.postgres_url,
+        };
+        named.is_some() || self.with.contains(&server)
+    }
 }
 
 /// Sets up, builds, and runs the tour.
@@ -46,7 +76,7 @@ pub(crate) fn run(project: &Project, options: &Options) -> Result<()> {
         let mut interrupted = Interrupt::listen()?;
         let mut stage = Stage::open(project, project.programs().join("wash"), &ready.nats_server)?;
         let toured = tokio::select! {
-            toured = tour::walk(&mut stage) => toured,
+            toured = walk(project, options, &mut stage) => toured,
             () = interrupted.received() => Err(anyhow::anyhow!("interrupted")),
         };
         let toured = match toured {
@@ -62,6 +92,19 @@ pub(crate) fn run(project: &Project, options: &Options) -> Result<()> {
     })?;
     eprintln!("\nDone in {}: nothing is left running.", took(begin));
     Ok(())
+}
+
+/// The tour, with what was asked for beside it.
+async fn walk(project: &Project, options: &Options, stage: &mut Stage) -> Result<tour::Sights> {
+    let sights = tour::walk(stage).await?;
+    if options.shows(With::Redis) {
+        let client = client::Client::new(&stage.address);
+        redis::show(project, stage, &client, options.redis_url.as_deref()).await?;
+    }
+    if options.shows(With::Postgres) {
+        postgres::show(stage, options.postgres_url.as_deref()).await?;
+    }
+    Ok(sights)
 }
 
 /// Ctrl-C, or what ends a terminal or a service.

@@ -162,7 +162,7 @@ const HTTP_LINK: &[&str] = &[
     "--source-config",
     "web",
 ];
-const KEYVALUE_LINK: &[&str] = &[
+pub(super) const KEYVALUE_LINK: &[&str] = &[
     "link",
     "put",
     "shortlink",
@@ -228,18 +228,18 @@ async fn shorten_follow_count(stage: &mut Stage, client: &Client) -> Result<Stri
     Ok(code)
 }
 
-async fn shorten(client: &Client) -> Result<Answer> {
+pub(super) async fn shorten(client: &Client) -> Result<Answer> {
     let body = serde_json::json!({ "url": PAGE }).to_string();
     client.post("/links", &body).await?.expect(201)
 }
 
-fn code_of(answer: &Answer) -> Result<String> {
+pub(super) fn code_of(answer: &Answer) -> Result<String> {
     let json = answer.json()?;
     let code = json["code"].as_str().context("the answer has no code")?;
     Ok(code.to_owned())
 }
 
-async fn clicks(client: &Client, code: &str) -> Result<u64> {
+pub(super) async fn clicks(client: &Client, code: &str) -> Result<u64> {
     let stats = client.get(&format!("/{code}/stats")).await?.expect(200)?;
     stats.json()?["clicks"]
         .as_u64()
@@ -387,7 +387,7 @@ async fn south(stage: &Stage) -> Result<String> {
 }
 
 /// Repeats something until it succeeds; fails with its last error, or as soon as a host has ended.
-async fn eventually<T, F>(
+pub(super) async fn eventually<T, F>(
     stage: &mut Stage,
     what: &str,
     mut attempt: impl FnMut() -> F,
