@@ -5,6 +5,7 @@
 //! running and nothing is left behind.
 
 mod client;
+mod messages;
 mod postgres;
 mod progress;
 mod redis;
@@ -97,8 +98,9 @@ pub(crate) fn run(project: &Project, options: &Options) -> Result<()> {
 /// The tour, with what was asked for beside it.
 async fn walk(project: &Project, options: &Options, stage: &mut Stage) -> Result<tour::Sights> {
     let sights = tour::walk(stage).await?;
+    let client = client::Client::new(&stage.address);
+    messages::show(stage, &client, sights.code()).await?;
     if options.shows(With::Redis) {
-        let client = client::Client::new(&stage.address);
         redis::show(project, stage, &client, options.redis_url.as_deref()).await?;
     }
     if options.shows(With::Postgres) {

@@ -162,8 +162,6 @@ async fn deploy(stage: &Stage, server: &Server, address: &str) -> Result<()> {
             "postgres",
             "--interface",
             "query",
-            "--interface",
-            "prepared",
             "--target-config",
             "orders-db",
         ],

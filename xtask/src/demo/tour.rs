@@ -25,6 +25,11 @@ pub(crate) struct Sights {
 }
 
 impl Sights {
+    /// The code that leads to the page.
+    pub(super) fn code(&self) -> &str {
+        &self.code
+    }
+
     /// Prints the URL and a few lines to type.
     pub(crate) fn print(&self, stage: &Stage) {
         let (address, code, wash) = (&stage.address, &self.code, &stage.wash);

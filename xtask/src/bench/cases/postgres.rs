@@ -12,6 +12,9 @@ use super::super::{Bench, deploy};
 use super::counter::Way;
 use crate::stage::Stage;
 
+/// Connections of the provider's pool: what keeps one processor busy, and fewer than there are requests at once.
+const POOL_SIZE: u32 = 8;
+
 /// What the server's processes are called.
 const SERVER: Who = Who::Named("postgres");
 
@@ -27,7 +30,7 @@ async fn measure(bench: &Bench<'_>, stage: &mut Stage) -> Result<Section> {
     let host = Who::Tree(bench.start_host(stage, "north").await?);
     let signed = stage.sign("lookup").await?;
     deploy::provider(stage, "http-server", "http", "north", &[]).await?;
-    deploy::config(stage, "database", &settings(&url)?).await?;
+    deploy::config(stage, "database", &settings(&postgres)?).await?;
     let mut contestants = vec![Contestant::bare(
         bench,
         "bare client",
@@ -67,19 +70,18 @@ async fn measure(bench: &Bench<'_>, stage: &mut Stage) -> Result<Section> {
     Ok(section)
 }
 
-/// The keys of the provider's links for a URL.
-fn settings(url: &str) -> Result<Vec<String>> {
-    let url = Url::parse(url)?;
-    let mut settings = vec![
-        format!("POSTGRES_HOST={}", url.host_str().context("no host")?),
-        format!("POSTGRES_PORT={}", url.port().unwrap_or(5432)),
+/// Configuration of the links to a server.
+fn settings(postgres: &Postgres) -> Result<Vec<String>> {
+    let url = Url::parse(&postgres.url())?;
+    let address = postgres.address();
+    Ok(vec![
+        format!("POSTGRES_HOST={}", address.ip()),
+        format!("POSTGRES_PORT={}", address.port()),
         format!("POSTGRES_USERNAME={}", url.username()),
+        // As it is: in the URL it is encoded.
+        format!("POSTGRES_PASSWORD={}", postgres.password()),
         format!("POSTGRES_DATABASE={}", url.path().trim_start_matches('/')),
         "POSTGRES_TLS_REQUIRED=false".to_owned(),
-        "POSTGRES_POOL_SIZE=8".to_owned(),
-    ];
-    if let Some(password) = url.password() {
-        settings.push(format!("POSTGRES_PASSWORD={password}"));
-    }
-    Ok(settings)
+        format!("POSTGRES_POOL_SIZE={POOL_SIZE}"),
+    ])
 }

@@ -71,7 +71,8 @@ async fn silence_between_bytes_ends_a_response_and_gives_its_place_back_with_the
 
 #[tokio::test]
 async fn a_response_that_breaks_off_says_how() {
-    let cases: [(BodyError, fn(&Error) -> bool); 5] = [
+    type Case = (BodyError, fn(&Error) -> bool);
+    let cases: [Case; 5] = [
         (BodyError::IdleTimeout, |e| {
             matches!(e, Error::ConnectionReadTimeout)
         }),
