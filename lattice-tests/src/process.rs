@@ -12,7 +12,12 @@ use tempfile::TempDir;
 use crate::binary::program;
 use crate::host::{HostBuilder, HostId};
 use crate::lattice::Lattice;
+use crate::memory::{children, name};
 use crate::wait::eventually;
+
+/// What the programs of providers are called, and the host's.
+const PROVIDERS: &str = "trellis-";
+const HOST: &str = "trellis-host";
 
 /// Lines of a host's log that are shown where its test fails.
 const LOG_LINES_SHOWN: usize = 30;
@@ -83,6 +88,11 @@ impl HostProcess {
         self.child.id()
     }
 
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     /// Its state directory.
     pub fn state_dir(&self) -> &Path {
         self.state_dir.path()
@@ -140,7 +150,7 @@ impl HostProcess {
     }
 
     fn log_tail(&self) -> String {
-        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let log = self.log();
         let lines: Vec<_> = log.lines().collect();
         lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n")
     }
@@ -159,6 +169,28 @@ impl Drop for HostProcess {
             );
         }
     }
+}
+
+/// Kills the processes of the providers of a host, named by its own, and says how many there were.
+///
+/// # Panics
+/// Never: the ids of processes are ids.
+pub fn kill_providers(host: u32) -> usize {
+    let providers = provider_pids(host);
+    for pid in &providers {
+        let pid = i32::try_from(*pid).ok().and_then(Pid::from_raw);
+        // It may have ended by itself since.
+        let _ = kill_process(pid.expect("a process has an id"), Signal::KILL);
+    }
+    providers.len()
+}
+
+/// The processes of the providers of a host, named by its own.
+pub fn provider_pids(host: u32) -> Vec<u32> {
+    let mut pids = children(host);
+    // A child that has been forked and is not yet another program is still the host.
+    pids.retain(|pid| name(*pid).starts_with(PROVIDERS) && !name(*pid).starts_with(HOST));
+    pids
 }
 
 fn launch(arguments: &[String], log: &Path) -> Child {

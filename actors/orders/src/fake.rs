@@ -34,7 +34,10 @@ impl FakeWorld {
 
 impl World for FakeWorld {
     fn query(&self, sql: &str, params: &[Param<'_>]) -> Answer {
-        self.next(sql, params.iter().map(|param| format!("{param:?}")).collect())
+        self.next(
+            sql,
+            params.iter().map(|param| format!("{param:?}")).collect(),
+        )
     }
 
     fn batch(&self, sql: &str) -> Result<(), DatabaseError> {
@@ -56,7 +59,12 @@ pub(crate) fn refused(code: &str) -> Answer {
 /// A row of an order.
 pub(crate) fn order(id: i64, item: &str, quantity: i64) -> Vec<Field> {
     let created = Field::Text("2026-01-02T03:04:05.000000Z".to_owned());
-    vec![Field::Number(id), Field::Text(item.to_owned()), Field::Number(quantity), created]
+    vec![
+        Field::Number(id),
+        Field::Text(item.to_owned()),
+        Field::Number(quantity),
+        created,
+    ]
 }
 
 /// A row of the stock.

@@ -39,9 +39,11 @@ impl Kind {
             Self::UnknownItem => (404, "unknown-item", "There is no such item"),
             Self::OutOfStock => (409, "out-of-stock", "There is not enough in stock"),
             Self::KeyUsed => (409, "key-used", "The key stands for another order"),
-            Self::DatabaseUnavailable => {
-                (503, "database-unavailable", "The database did not answer the request")
-            }
+            Self::DatabaseUnavailable => (
+                503,
+                "database-unavailable",
+                "The database did not answer the request",
+            ),
         }
     }
 

@@ -14,15 +14,6 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// A reply without a body.
-    pub(crate) fn empty(status: u16) -> Self {
-        Self {
-            status,
-            fields: Vec::new(),
-            body: Vec::new(),
-        }
-    }
-
     /// A reply whose body is `value` as JSON, of the media type `media`.
     pub(crate) fn json(status: u16, media: &str, value: &impl Serialize) -> Self {
         let mut body = serde_json::to_vec(value)

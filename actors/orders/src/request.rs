@@ -135,9 +135,18 @@ mod tests {
             quantity: 2,
             key: key.map(str::to_owned),
         };
-        assert_eq!(amount(br#"{"item": "tea", "quantity": 2, "note": 1}"#), Ok(tea(None)));
-        assert_eq!(amount(br#"{"item": "tea", "quantity": 2, "key": null}"#), Ok(tea(None)));
-        assert_eq!(amount(br#"{"item": "tea", "quantity": 2, "key": "k"}"#), Ok(tea(Some("k"))));
+        assert_eq!(
+            amount(br#"{"item": "tea", "quantity": 2, "note": 1}"#),
+            Ok(tea(None))
+        );
+        assert_eq!(
+            amount(br#"{"item": "tea", "quantity": 2, "key": null}"#),
+            Ok(tea(None))
+        );
+        assert_eq!(
+            amount(br#"{"item": "tea", "quantity": 2, "key": "k"}"#),
+            Ok(tea(Some("k")))
+        );
     }
 
     #[test]
@@ -150,13 +159,33 @@ mod tests {
         assert_eq!(member(r#"{"item": "", "quantity": 1}"#), "item");
         assert_eq!(member(r#"{"item": 1, "quantity": 1}"#), "item");
         assert_eq!(member("{\"item\": \"a\\u0000\", \"quantity\": 1}"), "item");
-        assert_eq!(member(&format!(r#"{{"item": "{}", "quantity": 1}}"#, "x".repeat(129))), "item");
-        for quantity in ["0", "-1", "1.5", "1000001", "\"1\"", "1e3", "99999999999999999999"] {
-            assert_eq!(member(&format!(r#"{{"item": "a", "quantity": {quantity}}}"#)), "quantity");
+        assert_eq!(
+            member(&format!(
+                r#"{{"item": "{}", "quantity": 1}}"#,
+                "x".repeat(129)
+            )),
+            "item"
+        );
+        for quantity in [
+            "0",
+            "-1",
+            "1.5",
+            "1000001",
+            "\"1\"",
+            "1e3",
+            "99999999999999999999",
+        ] {
+            assert_eq!(
+                member(&format!(r#"{{"item": "a", "quantity": {quantity}}}"#)),
+                "quantity"
+            );
         }
         assert_eq!(member(r#"{"item": "a", "quantity": 1, "key": 7}"#), "key");
         assert!(matches!(amount(b"{"), Err(RequestError::Json(_))));
-        assert!(amount(format!(r#"{{"item": "{}", "quantity": 1000000}}"#, "x".repeat(128)).as_bytes()).is_ok());
+        assert!(
+            amount(format!(r#"{{"item": "{}", "quantity": 1000000}}"#, "x".repeat(128)).as_bytes())
+                .is_ok()
+        );
     }
 
     #[test]
@@ -173,7 +202,15 @@ mod tests {
         assert_eq!(page(""), Ok((0, 20)));
         assert_eq!(page("after=7&limit=100&x=y"), Ok((7, 100)));
         assert_eq!(page("limit=1"), Ok((0, 1)));
-        for wrong in ["limit=0", "limit=101", "limit=", "limit=x", "after=-1", "after=x", "after"] {
+        for wrong in [
+            "limit=0",
+            "limit=101",
+            "limit=",
+            "limit=x",
+            "after=-1",
+            "after=x",
+            "after",
+        ] {
             assert!(page(wrong).is_err(), "{wrong}");
         }
     }

@@ -52,7 +52,9 @@ pub(crate) fn find<'a>(method: &str, path_with_query: &'a str) -> Result<Route<'
                 let digits = id.bytes().all(|byte| byte.is_ascii_digit());
                 id.parse().ok().filter(|_| digits).map(Route::Find)
             } else {
-                let item = path.strip_prefix("/stock/").filter(|item| !item.contains('/'));
+                let item = path
+                    .strip_prefix("/stock/")
+                    .filter(|item| !item.contains('/'));
                 item.and_then(request::item).map(Route::Stock)
             };
             match route {
@@ -75,7 +77,10 @@ mod tests {
         assert_eq!(find("GET", "/orders?after=1"), Ok(Route::List("after=1")));
         assert_eq!(find("HEAD", "/orders/7"), Ok(Route::Find(7)));
         assert_eq!(find("POST", "/stock?x"), Ok(Route::Restock));
-        assert_eq!(find("GET", "/stock/a%2Fb"), Ok(Route::Stock("a/b".to_owned())));
+        assert_eq!(
+            find("GET", "/stock/a%2Fb"),
+            Ok(Route::Stock("a/b".to_owned()))
+        );
     }
 
     #[test]
@@ -86,13 +91,29 @@ mod tests {
             ("GET", "/stock", "POST"),
             ("DELETE", "/stock/tea", "GET, HEAD"),
         ] {
-            assert_eq!(find(method, path), Err(Unrouted::MethodNotAllowed { allow }));
+            assert_eq!(
+                find(method, path),
+                Err(Unrouted::MethodNotAllowed { allow })
+            );
         }
     }
 
     #[test]
     fn other_paths_lead_nowhere() {
-        for path in ["", "/", "/order", "/orders/", "/orders/x", "/orders/-1", "/orders/+1", "/orders/1/2", "/orders/99999999999999999999", "/stock/", "/stock/a/b", "/stock/%"] {
+        for path in [
+            "",
+            "/",
+            "/order",
+            "/orders/",
+            "/orders/x",
+            "/orders/-1",
+            "/orders/+1",
+            "/orders/1/2",
+            "/orders/99999999999999999999",
+            "/stock/",
+            "/stock/a/b",
+            "/stock/%",
+        ] {
             assert_eq!(find("GET", path), Err(Unrouted::UnknownPath), "{path}");
         }
     }

@@ -70,7 +70,10 @@ fn list(world: &impl World, query: &str) -> Result<Reply, Problem> {
 fn find(world: &impl World, id: i64) -> Result<Reply, Problem> {
     match shop::find(world, id)? {
         Some(order) => Ok(Reply::json(200, JSON, &order)),
-        None => Err(Problem::new(Kind::UnknownOrder, format!("there is no order {id}"))),
+        None => Err(Problem::new(
+            Kind::UnknownOrder,
+            format!("there is no order {id}"),
+        )),
     }
 }
 
@@ -79,7 +82,11 @@ fn restock(
     body: impl FnOnce() -> Result<Vec<u8>, BodyError>,
 ) -> Result<Reply, Problem> {
     let Amount { item, quantity, .. } = request::amount(&body()?)?;
-    Ok(Reply::json(200, JSON, &shop::restock(world, &item, quantity)?))
+    Ok(Reply::json(
+        200,
+        JSON,
+        &shop::restock(world, &item, quantity)?,
+    ))
 }
 
 fn stock(world: &impl World, item: &str) -> Result<Reply, Problem> {

@@ -161,7 +161,11 @@ pub(crate) fn page(
     limit: i64,
 ) -> Result<(Vec<Order>, Option<i64>), ShopError> {
     // One more than asked for tells whether there is a next page.
-    let rows = run(world, PAGE, &[Param::Number(after), Param::Number(limit + 1)])?;
+    let rows = run(
+        world,
+        PAGE,
+        &[Param::Number(after), Param::Number(limit + 1)],
+    )?;
     let mut orders = rows.into_iter().map(order).collect::<Result<Vec<_>, _>>()?;
     let wanted = usize::try_from(limit).unwrap_or(0);
     let more = orders.len() > wanted;
@@ -205,14 +209,19 @@ fn one<T>(
 
 fn order(row: Vec<Field>) -> Result<Order, ShopError> {
     match <[Field; 4]>::try_from(row) {
-        Ok([Field::Number(id), Field::Text(item), Field::Number(quantity), Field::Text(created)]) => {
-            Ok(Order {
-                id,
-                item,
-                quantity,
-                created,
-            })
-        }
+        Ok(
+            [
+                Field::Number(id),
+                Field::Text(item),
+                Field::Number(quantity),
+                Field::Text(created),
+            ],
+        ) => Ok(Order {
+            id,
+            item,
+            quantity,
+            created,
+        }),
         _ => Err(ShopError::Row),
     }
 }

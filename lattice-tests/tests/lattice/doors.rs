@@ -1,10 +1,14 @@
-//! Key-value providers by both doors: a whole application over each, and nobody can tell which it is.
+//! Providers by both doors: a whole application over each, and nobody can tell which it is.
 
 use std::time::Duration;
 
 use futures::future::join_all;
-use trellis_lattice_tests::http::{get, post};
-use trellis_lattice_tests::{Setting, eventually};
+use trellis_lattice_tests::http::{get, post, try_send};
+use trellis_lattice_tests::lattice::http_config;
+use trellis_lattice_tests::load::{Ask, Load};
+use trellis_lattice_tests::memory::anonymous_bytes;
+use trellis_lattice_tests::process::{kill_providers, provider_pids};
+use trellis_lattice_tests::{Door, Lattice, Setting, eventually};
 use trellis_test_backends::Redis;
 
 use crate::setting::over_all_settings;
@@ -20,6 +24,7 @@ const CLICKS: u64 = 64;
 const CLIENTS: usize = 16;
 
 over_all_settings! {
+    an_http_server_is_configured_anew_under_load
     the_link_shortener_keeps_its_links_in_jetstream
     the_link_shortener_keeps_its_links_in_redis
 }
@@ -79,4 +84,89 @@ async fn shortens_follows_and_counts<H>(app: App<H>) {
     })
     .await;
     assert_eq!(app.clicks(&short).await, CLICKS);
+}
+
+async fn an_http_server_is_configured_anew_under_load(setting: Setting) {
+    let lattice = Lattice::start().await;
+    let hosts = lattice.hosts(setting).await;
+    lattice.run(&hosts[setting.actor()], "hello").await;
+    let url = lattice
+        .serve_by(setting.door, &hosts[0], "hello", &[], &[])
+        .await;
+    eventually("hello answers", async || {
+        (get(&url).await.status == 200).then_some(())
+    })
+    .await;
+    let load = Load::begin(&url, 4, 200, DEADLINE, |_, _| Ask::get("/"));
+    let address = url.strip_prefix("http://").expect("a url");
+    for number in 0..8 {
+        let changed = format!("max-age={number}");
+        let settings = [("address", address), ("cache_control", &*changed)];
+        let operator = lattice.operator();
+        operator.configure(&http_config("hello"), &settings).await;
+        eventually("the change is seen", async || {
+            (get(&url).await.header("cache-control") == changed).then_some(())
+        })
+        .await;
+    }
+    let tally = load.end().await;
+    tally.assert_answered();
+    assert!(tally.refused.is_empty(), "{:#?}", tally.kinds());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_http_server_whose_process_was_killed_listens_where_it_did() {
+    let lattice = Lattice::start().await;
+    let host = lattice.host("a").spawn().await;
+    lattice.run(&host, "hello").await;
+    let url = lattice
+        .serve_by(Door::Process, &host, "hello", &[], &[])
+        .await;
+    assert_eq!(get(&url).await.status, 200);
+    let before = provider_pids(host.pid());
+    assert_eq!(kill_providers(host.pid()), 1);
+    eventually("another process serves", async || {
+        let answer = try_send("GET", &url, "").await.ok()?;
+        let now = provider_pids(host.pid());
+        (answer.status == 200 && !now.is_empty() && now != before).then_some(())
+    })
+    .await;
+    // The host says in its log what became of it, under the provider's id.
+    let log = host.log();
+    let said = log
+        .lines()
+        .any(|line| line.contains("\"provider_id\":\"web-hello\"") && line.contains("SIGKILL"));
+    assert!(said, "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_providers_process_ends_with_its_host_however_that_ends() {
+    let lattice = Lattice::start().await;
+    let mut host = lattice.host("a").spawn().await;
+    for kill in [true, false] {
+        lattice
+            .provide(Door::Process, &host, "keyvalue-nats", "kv", &[])
+            .await;
+        let providers = provider_pids(host.pid());
+        assert_eq!(providers.len(), 1, "{providers:?}");
+        if kill {
+            host.kill();
+        } else {
+            host.terminate();
+            assert_eq!(host.exit_code().await, Some(0));
+        }
+        eventually("the provider has ended", async || {
+            (!is_running(providers[0])).then_some(())
+        })
+        .await;
+        if kill {
+            std::fs::remove_file(host.state_dir().join("running.json")).expect("it ran something");
+            host.start_again(&lattice).await;
+        }
+    }
+}
+
+/// A process that nobody has waited for yet has ended as well, and holds no memory.
+fn is_running(pid: u32) -> bool {
+    anonymous_bytes(pid).is_some()
 }

@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
+use async_nats::jetstream::consumer::pull;
+use async_nats::jetstream::stream;
 use trellis_lattice_tests::deploy::link;
 use trellis_lattice_tests::http::get;
+use trellis_lattice_tests::process::kill_providers;
+use trellis_lattice_tests::wait::eventually_within;
 use trellis_lattice_tests::{AnyHost, Door, Lattice, Place, Setting, eventually};
 use trellis_protocol::Link;
 
@@ -15,6 +19,9 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Messages that are sent at once.
 const MESSAGES: u64 = 200;
+
+/// Longest until what a killed server and a killed provider had in hand has come again.
+const HANDLED_WITHIN: Duration = Duration::from_secs(60);
 
 /// What `shortlink` publishes on.
 const SUBJECT: &str = "shortlink.clicks";
@@ -101,11 +108,10 @@ async fn a_click_is_published_by_one_actor_and_counted_by_another(setting: Setti
     assert_eq!(counted(&url, &code).await, before + 20);
 }
 
-/// Both hosts listen as one group. `door` is that of the first host's provider.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_group_over_two_hosts_gets_each_message_once() {
     let lattice = Lattice::start().await;
-    // The second provider is built in, the first a process: the group does not care.
+    // The first provider is a process, the second built in: the group does not care.
     let hosts = lattice
         .hosts(Setting::new(Door::Process, Place::PeerHost))
         .await;
@@ -139,4 +145,74 @@ async fn a_queue_group_over_two_hosts_gets_each_message_once() {
     // What came twice would have come by now.
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(counted(&url, "each").await, MESSAGES);
+}
+
+/// Publishes into a stream that confirms each message, and counts the confirmations.
+async fn publish_confirmed(stream: &async_nats::jetstream::Context, messages: u64) -> u64 {
+    let mut confirmed = 0;
+    for _ in 0..messages {
+        if let Ok(acknowledged) = stream.publish(SUBJECT, message("kept")).await
+            && acknowledged.await.is_ok()
+        {
+            confirmed += 1;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    confirmed
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_of_a_stream_are_all_handled_though_provider_and_server_are_killed() {
+    let lattice = Lattice::start().await;
+    let hosts = lattice
+        .hosts(Setting::new(Door::Process, Place::PeerHost))
+        .await;
+    lattice.store(&hosts[1]).await;
+    let url = count_clicks(&lattice, &hosts[1]).await;
+    let stranger = async_nats::jetstream::new(lattice.stranger().await);
+    let stream = stranger
+        .create_stream(stream::Config {
+            name: "CLICKS".to_owned(),
+            subjects: vec![SUBJECT.to_owned()],
+            ..stream::Config::default()
+        })
+        .await
+        .expect("a stream can be made");
+    stream
+        .create_consumer(pull::Config {
+            durable_name: Some("counter".to_owned()),
+            ack_wait: Duration::from_secs(2),
+            ..pull::Config::default()
+        })
+        .await
+        .expect("a consumer can be made");
+    lattice
+        .provide(Door::Process, &hosts[0], "messaging-nats", "broker", &[])
+        .await;
+    let handler = link("broker", "clicks", "wasmcloud:messaging/handler");
+    let settings = [("stream", "CLICKS"), ("consumer", "counter")];
+    lattice.link_from(handler, &settings).await;
+
+    let mut confirmed = publish_confirmed(&stranger, MESSAGES / 4).await;
+    eventually("the first messages are handled", async || {
+        (counted(&url, "kept").await > 0).then_some(())
+    })
+    .await;
+    let (more, ()) = tokio::join!(publish_confirmed(&stranger, MESSAGES), async {
+        assert_eq!(kill_providers(hosts[0].pid()), 1);
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        lattice.kill_nats();
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        lattice.start_nats_again();
+    });
+    confirmed += more;
+    confirmed += eventually("the stream confirms again", async || {
+        let more = publish_confirmed(&stranger, 1).await;
+        (more > 0).then_some(more)
+    })
+    .await;
+    eventually_within(HANDLED_WITHIN, "every message is handled", async || {
+        (counted(&url, "kept").await >= confirmed).then_some(())
+    })
+    .await;
 }

@@ -1,12 +1,13 @@
 //! Requests of actors to web servers: what their link allows and nothing else, with bodies of any size.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use trellis_lattice_tests::deploy::link;
 use trellis_lattice_tests::memory::Watch;
 use trellis_lattice_tests::transfer::{Content, Exchange, Upload, Version};
 use trellis_lattice_tests::{AnyHost, Door, Lattice, Setting, eventually, http};
-use trellis_test_backends::faulty::Silent;
+use trellis_test_backends::faulty::{Mode, Proxy, Silent};
 
 use crate::setting::over_all_settings;
 
@@ -89,7 +90,10 @@ async fn an_actor_reaches_what_its_link_allows_and_nothing_else(setting: Setting
     // A server on the loopback interface is none of the public: naming it is not enough.
     let silent = Silent::start().await.expect("a port is free");
     let silence = format!("http://{}", silent.address());
-    let hosts = format!("{}, {silence}", web.server);
+    let proxy = Proxy::start(address_of(&web.server)).await;
+    let proxy = proxy.expect("a port is free");
+    let broken = format!("http://{}", proxy.address());
+    let hosts = format!("{}, {silence}, {broken}", web.server);
     web.allow(&[("allowed_hosts", &hosts)]).await;
     web.is_told(&web.server, "DestinationIpProhibited").await;
     let timeout = RESPONSE_TIMEOUT.as_millis().to_string();
@@ -129,7 +133,25 @@ async fn an_actor_reaches_what_its_link_allows_and_nothing_else(setting: Setting
     assert!(given_up.text().contains("Timeout"), "{}", given_up.text());
     assert!(given_up.took < 4 * RESPONSE_TIMEOUT, "{:?}", given_up.took);
 
+    // Half a reply is none, before the body and within it.
+    assert_eq!(web.fetch(&broken).await.status, 200);
+    proxy.set(Mode::CutAfter(10));
+    let cut = web.fetch(&broken).await;
+    assert_eq!(cut.status, 502, "{}", cut.text());
+    assert!(cut.text().starts_with("ErrorCode::"), "{}", cut.text());
+    proxy.set(Mode::CutAfter(64 * 1024));
+    let url = web.url(&format!("{broken}/bytes?n={MIB}"));
+    let cut = http::try_send("GET", &url, "").await;
+    assert!(cut.is_err(), "half a body must not look like a whole one");
+    proxy.set(Mode::Pass);
+    assert_eq!(web.fetch(&broken).await.status, 200);
+
     bodies_pass(&web).await;
+}
+
+fn address_of(url: &str) -> SocketAddr {
+    let address = url.strip_prefix("http://").expect("a url");
+    address.parse().expect("an address")
 }
 
 async fn bodies_pass(web: &Web) {

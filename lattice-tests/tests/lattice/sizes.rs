@@ -2,6 +2,7 @@
 
 use trellis_lattice_tests::deploy::link;
 use trellis_lattice_tests::{Door, Lattice, Place, Setting, eventually, http};
+use trellis_test_backends::Redis;
 
 use crate::setting::over_all_settings;
 
@@ -21,7 +22,10 @@ const ELEMENTS_MAX: usize = MIB;
 const NUMBER_BYTES: usize = 9;
 
 /// Most bytes of a value in JetStream: a message's, less what its head may need.
-const JETSTREAM_VALUE_BYTES: usize = MIB - 64 * 1024;
+const JETSTREAM_VALUE_BYTES: usize = MIB - 1024;
+
+/// Most bytes of a value in Redis: a call's, less room for the key.
+const REDIS_VALUE_BYTES: usize = VALUE_BYTES_MAX - 4096;
 
 over_all_settings! {
     a_store_keeps_values_up_to_its_limit_and_tells_what_is_too_large
@@ -34,21 +38,36 @@ async fn a_store_keeps_values_up_to_its_limit_and_tells_what_is_too_large(settin
         .provide(setting.door, &hosts[0], "keyvalue-nats", "kv", &[])
         .await;
     let home = &hosts[setting.actor()];
-    lattice.run(home, "probe").await;
-    let store = link("probe", "kv", "wasi:keyvalue/store");
-    lattice.operator().link(&store).await;
-    let url = lattice.serve(home, "probe").await;
+    let redis = Redis::start().expect("redis-server is installed");
+    lattice
+        .provide(setting.door, &hosts[0], "keyvalue-redis", "cache", &[])
+        .await;
+    let url = [("url", &*redis.url())];
+    for (provider, settings, largest) in [
+        ("kv", &[][..], JETSTREAM_VALUE_BYTES),
+        ("cache", &url[..], REDIS_VALUE_BYTES),
+    ] {
+        let keeper = format!("keeper-of-{provider}");
+        lattice.run_as(home, "probe", &keeper, 10, &[]).await;
+        let store = link(&keeper, provider, "wasi:keyvalue/store");
+        lattice.link_with(store, settings).await;
+        let url = lattice.serve(home, &keeper).await;
+        keeps_up_to(&url, largest).await;
+    }
+}
+
+async fn keeps_up_to(url: &str, largest: usize) {
     eventually("the store is in reach", async || {
         let answer = http::get(&format!("{url}/kept?n=1")).await;
         (answer.status == 200).then_some(())
     })
     .await;
-    for bytes in [0, 40 * 1024, 40 * 1024 + 1, JETSTREAM_VALUE_BYTES] {
+    for bytes in [0, 40 * 1024, 40 * 1024 + 1, largest] {
         let answer = http::get(&format!("{url}/kept?n={bytes}")).await;
         assert_eq!(answer.status, 200, "{bytes}: {}", answer.text());
     }
-    // The first is more than the server takes, the second more than any call does.
-    for (bytes, told) in [(MIB + 1, "exceeds"), (VALUE_BYTES_MAX, "too-large")] {
+    // The first is more than the store takes, the second more than any call does.
+    for (bytes, told) in [(largest + 1, "exceeds"), (VALUE_BYTES_MAX, "too-large")] {
         let answer = http::get(&format!("{url}/kept?n={bytes}")).await;
         assert_eq!(answer.status, 502, "{bytes}: {}", answer.text());
         assert!(answer.text().contains(told), "{bytes}: {}", answer.text());

@@ -4,7 +4,7 @@
 
 mod fixture;
 
-use fixture::{Fixture, bytes, said, until_well};
+use fixture::{Fixture, bytes, other_client, said, until_well};
 use trellis_keyvalue_redis::Factory;
 use trellis_keyvalue_redis::wit::store::{self, Error};
 use trellis_keyvalue_redis::wit::{atomics, batch};
@@ -81,8 +81,7 @@ async fn credentials_that_are_withdrawn_deny_access_until_they_are_good_again() 
     let (store, bucket) = fixture.open().await;
     assert_eq!(store.bucket_set(bucket, "k", b"v").await.unwrap(), Ok(()));
 
-    let admin = redis::Client::open(redis.url()).unwrap();
-    let mut admin = admin.get_multiplexed_async_connection().await.unwrap();
+    let mut admin = other_client(&redis.url()).await;
     // Ends the user's connections, too.
     let mut removed = redis::cmd("ACL");
     let removed = removed.arg("DELUSER").arg("ada");

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use fixture::{Fixture, bytes, said, until, until_well};
+use fixture::{Fixture, bytes, other_client, said, until, until_well};
 use trellis_keyvalue_redis::wit::store::{self, Bucket, Error};
 use trellis_keyvalue_redis::wit::{atomics, batch};
 use trellis_protocol::value::ByteList;
@@ -387,10 +387,8 @@ async fn a_read_is_asked_again_after_a_loss_and_a_count_is_not() {
 async fn a_server_without_room_for_another_client_is_said_to_be_full() {
     let redis = RedisOptions::new().with_max_clients(2).start().unwrap();
     let mut taken = Vec::new();
-    let client = redis::Client::open(redis.url()).unwrap();
     for _ in 0..2 {
-        let connection = client.get_multiplexed_async_connection().await.unwrap();
-        taken.push(connection);
+        taken.push(other_client(&redis.url()).await);
     }
     let fixture = Fixture::new().await;
     let url = redis.url();

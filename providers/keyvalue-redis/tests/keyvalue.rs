@@ -7,20 +7,14 @@ mod fixture;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use fixture::{Fixture, bytes, said};
+use fixture::{Fixture, bytes, other_client, said};
 use trellis_keyvalue_redis::wit::store::{self, Error};
 use trellis_keyvalue_redis::wit::{atomics, batch};
 use trellis_keyvalue_redis::{BATCH_KEYS_MAX, KEY_BYTES_MAX, STORED_BYTES_MAX};
 use trellis_protocol::value::ByteList;
 use trellis_provider_sdk::harness::{ProviderCaller, lease};
 use trellis_provider_sdk::{Health, LinkEnd, RefusalCode};
-use trellis_test_backends::{Redis, RedisOptions};
-
-/// Another client of the same server.
-async fn other_client(redis: &Redis) -> redis::aio::MultiplexedConnection {
-    let client = redis::Client::open(redis.url()).unwrap();
-    client.get_multiplexed_async_connection().await.unwrap()
-}
+use trellis_test_backends::RedisOptions;
 
 async fn run<T: redis::FromRedisValue>(
     client: &mut redis::aio::MultiplexedConnection,
@@ -107,7 +101,7 @@ async fn the_largest_value_is_kept_and_a_larger_one_is_refused_with_the_limit() 
     let limit = STORED_BYTES_MAX.to_string();
     assert!(said(store.bucket_set(bucket, "k", &larger).await.unwrap()).contains(&limit));
     // Somebody else can put more there. It is refused, and not even read whole.
-    let mut other = other_client(&redis).await;
+    let mut other = other_client(&redis.url()).await;
     let _: i64 = run(&mut other, &["SETRANGE", "k", "100000000", "x"]).await;
     let before = Instant::now();
     assert!(said(store.bucket_get(bucket, "k").await.unwrap()).contains(&limit));
@@ -120,7 +114,7 @@ async fn the_largest_value_is_kept_and_a_larger_one_is_refused_with_the_limit() 
 #[tokio::test]
 async fn keys_stand_as_they_are_so_that_others_data_is_found_under_every_identifier() {
     let (fixture, redis) = Fixture::linked().await;
-    let mut other = other_client(&redis).await;
+    let mut other = other_client(&redis.url()).await;
     let _: () = run(&mut other, &["SET", "theirs", "7"]).await;
     let store = store::Client(fixture.app());
     for identifier in ["", "default", "anything"] {
@@ -182,7 +176,7 @@ async fn a_prefix_keeps_actors_apart_and_is_never_shown() {
     );
     let page = store.bucket_list_keys(bucket, None).await.unwrap().unwrap();
     assert_eq!((page.keys, page.cursor), (vec!["k".to_owned()], None));
-    let mut other = other_client(&redis).await;
+    let mut other = other_client(&redis.url()).await;
     let mut keys: Vec<String> = run(&mut other, &["KEYS", "*"]).await;
     keys.sort();
     assert_eq!(keys, ["a*:k", "ab:k"]);
@@ -210,7 +204,7 @@ async fn a_listing_walks_ten_thousand_keys_while_others_are_answered() {
             .collect();
         assert_eq!(batch.set_many(bucket, &pairs).await.unwrap(), Ok(()));
     }
-    let mut other = other_client(&redis).await;
+    let mut other = other_client(&redis.url()).await;
     let answered = tokio::spawn(async move {
         let mut slowest = Duration::ZERO;
         loop {
@@ -253,7 +247,7 @@ async fn a_listing_walks_ten_thousand_keys_while_others_are_answered() {
 #[tokio::test]
 async fn few_keys_among_many_of_others_are_found_by_bounded_steps() {
     let (fixture, redis) = Fixture::linked_with(RedisOptions::new(), [("prefix", "mine:")]).await;
-    let mut other = other_client(&redis).await;
+    let mut other = other_client(&redis.url()).await;
     // More than one call looks at.
     let fill = "for n = 1, 200000 do redis.call('SET', 'theirs:' .. n, '') end";
     let _: () = run(&mut other, &["EVAL", fill, "0"]).await;
@@ -290,7 +284,7 @@ async fn a_cursor_that_nobody_gave_out_is_harmless() {
 #[tokio::test]
 async fn keys_that_an_actor_cannot_name_or_read_are_not_listed() {
     let (fixture, redis) = Fixture::linked().await;
-    let mut other = other_client(&redis).await;
+    let mut other = other_client(&redis.url()).await;
     let _: i64 = run(&mut other, &["LPUSH", "list", "x"]).await;
     let _: () = run(&mut other, &["SET", &"a".repeat(KEY_BYTES_MAX + 1), "v"]).await;
     let _: () = redis::cmd("SET")
@@ -459,7 +453,7 @@ async fn a_handle_is_good_for_its_instance_and_its_link_only() {
 #[tokio::test]
 async fn links_with_the_same_url_share_one_connection_which_closes_with_the_last() {
     let (fixture, redis) = Fixture::linked().await;
-    let mut other = other_client(&redis).await;
+    let mut other = other_client(&redis.url()).await;
     for actor in ["one", "two"] {
         let config = [("url", &*redis.url()), ("prefix", actor)];
         fixture.put(actor, 1, config).await.unwrap();

@@ -2,7 +2,7 @@
 //!
 //! The program of a provider is one line. The same factory that a host can be assembled with is handed to [`main`]:
 //!
-//! ```ignore
+//! ```text
 //! fn main() -> std::process::ExitCode {
 //!     trellis_provider_sdk::process::main(trellis_keyvalue_redis::Factory)
 //! }

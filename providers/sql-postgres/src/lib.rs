@@ -1,7 +1,7 @@
 //! `wasmcloud:postgres` on PostgreSQL.
 //!
 //! [`config`] says what a link may configure and which database it leads to. [`pool`] keeps connections for links that
-//! agree, [`session`] is one of them with the statements that run on it, and [`watch`] sees what a server sends before
+//! agree, [`session`] is one of them with the statements that run on it, [`connection`] the way to it, and [`watch`] sees what a server sends before
 //! anything of it is believed. [`value`] is between the interface's values and PostgreSQL's types, [`statement`] judges
 //! what a statement may leave behind, [`budget`] divides a call's time, and [`token`] stands for prepared statements.
 //! [`query`] and [`prepared`] serve one interface each, and [`error`] turns what went wrong into the interface's own
@@ -13,6 +13,7 @@
 pub mod config;
 
 mod budget;
+mod connection;
 mod error;
 mod link;
 mod pool;

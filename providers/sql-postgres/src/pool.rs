@@ -22,8 +22,9 @@ use tokio_util::task::TaskTracker;
 use trellis_provider_sdk::{EntityId, Health};
 
 use crate::config::{PoolConfig, TlsMode};
+use crate::connection::ConnectError;
 use crate::error::Failure;
-use crate::session::{ConnectError, Session};
+use crate::session::Session;
 use crate::statement::Trace;
 use crate::tls;
 

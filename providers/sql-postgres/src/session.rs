@@ -5,23 +5,21 @@
 //! changes.
 
 use std::collections::HashMap;
-use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, TryStreamExt as _};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
 use tokio_postgres::config::SslMode;
-use tokio_postgres::tls::{MakeTlsConnect, NoTls, TlsStream};
+use tokio_postgres::tls::NoTls;
 use tokio_postgres::types::{FromSql, Type};
-use tokio_postgres::{CancelToken, Client, Connection, Row, Statement};
+use tokio_postgres::{CancelToken, Client, Row, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use trellis_provider_sdk::EntityId;
 
 use crate::config::Server;
+use crate::connection::{ConnectError, Driver, connect_tls, dial, drive};
 use crate::error::{self, Failure};
 use crate::statement::Trace;
 use crate::value::decode::{self, DecodeError, Room};
@@ -37,9 +35,6 @@ const KEPT_STATEMENT_BYTES_MAX: usize = 8 * 1024;
 
 /// Time for a request to cancel to be delivered, and for a session to take its leave.
 const FAREWELL_WITHIN: Duration = Duration::from_secs(2);
-
-/// Silence after which the kernel asks whether the server is still there.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 
 /// Makes a session as good as new for another actor, but for the statements that are prepared.
 const WIPE: &str = "ROLLBACK; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; CLOSE ALL; UNLISTEN *; \
@@ -140,7 +135,7 @@ impl Session {
 
     /// Whether the connection is known to be broken.
     pub(crate) fn is_closed(&self) -> bool {
-        self.client.is_closed() || self.driver.0.is_finished()
+        self.client.is_closed() || self.driver.is_finished()
     }
 
     /// Runs a statement and reads its rows.
@@ -300,7 +295,7 @@ impl Session {
         } = self;
         // Without a client the driver says goodbye and ends.
         drop((statements, client));
-        if tokio::time::timeout(FAREWELL_WITHIN, &mut driver.0)
+        if tokio::time::timeout(FAREWELL_WITHIN, driver.ended())
             .await
             .is_err()
         {
@@ -391,62 +386,6 @@ impl Session {
             false => Ok(()),
         }
     }
-}
-
-/// The task that moves a connection's bytes. It ends with its session.
-struct Driver(JoinHandle<()>);
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// Why there is no session.
-#[derive(Debug)]
-pub(crate) enum ConnectError {
-    /// The server cannot be reached.
-    Network(std::io::Error),
-    /// It was reached and refused, or ended the connection.
-    Server(tokio_postgres::Error),
-}
-
-/// Opens a connection to the first address that answers.
-async fn dial(host: &str, port: u16) -> std::io::Result<(TcpStream, SocketAddr)> {
-    let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
-    for address in tokio::net::lookup_host((host, port)).await? {
-        match TcpStream::connect(address).await {
-            Ok(stream) => {
-                stream.set_nodelay(true)?;
-                rustix::net::sockopt::set_socket_keepalive(&stream, true)?;
-                rustix::net::sockopt::set_tcp_keepidle(&stream, KEEPALIVE_IDLE)?;
-                return Ok((stream, address));
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
-type RustlsConnect = <MakeRustlsConnect as MakeTlsConnect<TcpStream>>::TlsConnect;
-
-fn connect_tls(tls: &MakeRustlsConnect, host: &str) -> RustlsConnect {
-    match MakeTlsConnect::<TcpStream>::make_tls_connect(&mut tls.clone(), host) {
-        Ok(connect) => connect,
-        Err(never) => match never {},
-    }
-}
-
-/// Moves a connection's bytes until it ends. Notices and notifications are let go: they are a guest's to cause, and
-/// nobody's to read.
-fn drive<S, T>(mut connection: Connection<S, T>) -> Driver
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    T: TlsStream + Unpin + Send + 'static,
-{
-    Driver(tokio::spawn(async move {
-        while let Some(Ok(_)) = poll_fn(|cx| connection.poll_message(cx)).await {}
-    }))
 }
 
 /// The parameters as the server wants them, all checked before any is sent.

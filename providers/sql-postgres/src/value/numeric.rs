@@ -32,17 +32,19 @@ pub(crate) fn encode(text: &str, out: &mut Vec<u8>) -> Result<(), String> {
         _ => (false, text),
     };
     if magnitude.eq_ignore_ascii_case("nan") && magnitude.len() == text.len() {
-        return Ok(special(out, NAN));
+        special(out, NAN);
+        return Ok(());
     }
     if magnitude.eq_ignore_ascii_case("infinity") || magnitude.eq_ignore_ascii_case("inf") {
-        return Ok(special(
+        special(
             out,
             if negative {
                 NEGATIVE_INFINITY
             } else {
                 INFINITY
             },
-        ));
+        );
+        return Ok(());
     }
     let (digits, point) = digits(magnitude).ok_or("not a decimal number")?;
     // `point` counts the digits before the decimal point; it may lie before the first digit or behind the last.
