@@ -18,6 +18,7 @@ pub mod interface;
 pub mod link;
 pub mod outbound;
 pub mod outgoing;
+mod plain;
 pub mod process;
 pub mod provider;
 pub mod resources;
@@ -43,4 +44,5 @@ pub mod __macro {
     pub use trellis_protocol as protocol;
 
     pub use crate::dispatch::{call, params, result, unknown};
+    pub use crate::plain::{As, Same};
 }

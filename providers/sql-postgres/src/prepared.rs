@@ -19,8 +19,8 @@ impl Prepared for Sql {
     ) -> Result<Result<String, StatementPrepareError>, Refusal> {
         let link = self.links.of(call)?;
         let trace = statement::trace(&statement);
-        let checked = run(&link, call, &statement, trace, async |session, timeout| {
-            session.check(&statement, trace, timeout).await
+        let checked = run(&link, call, &statement, trace, async |session, allowed| {
+            session.check(&statement, trace, allowed).await
         });
         Ok(match checked.await {
             Ok(()) => Ok(link.tokens.keep(&call.lease, &statement)),
@@ -40,9 +40,9 @@ impl Prepared for Sql {
         };
         let bytes_max = link.config.bytes_max;
         let trace = statement::trace(&sql);
-        let affected = run(&link, call, &sql, trace, async |session, timeout| {
+        let affected = run(&link, call, &sql, trace, async |session, allowed| {
             session
-                .execute(&sql, trace, &params, bytes_max, timeout)
+                .execute(&sql, trace, &params, bytes_max, allowed)
                 .await
         });
         Ok(affected.await.map_err(Into::into))

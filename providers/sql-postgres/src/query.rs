@@ -1,12 +1,10 @@
 //! `wasmcloud:postgres/query` and the way of every statement from a call to a session and back.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use trellis_provider_sdk::{Call, Refusal};
 
 use crate::Sql;
-use crate::budget::Budget;
+use crate::budget::{Allowed, Budget};
 use crate::error::Failure;
 use crate::link::Served;
 use crate::session::{ResultLimits, Session};
@@ -28,8 +26,8 @@ impl Query for Sql {
             bytes: link.config.bytes_max,
         };
         let trace = statement::trace(&query);
-        let rows = run(&link, call, &query, trace, async |session, timeout| {
-            session.query(&query, trace, &params, limits, timeout).await
+        let rows = run(&link, call, &query, trace, async |session, allowed| {
+            session.query(&query, trace, &params, limits, allowed).await
         });
         Ok(rows.await.map_err(QueryError::from))
     }
@@ -47,7 +45,7 @@ impl Query for Sql {
             call,
             &query,
             Trace::Possible,
-            async |session, timeout| session.batch(&query, bytes_max, timeout).await,
+            async |session, allowed| session.batch(&query, bytes_max, allowed).await,
         );
         Ok(done.await.map_err(QueryError::from))
     }
@@ -59,7 +57,7 @@ pub(crate) async fn run<T>(
     call: &Call,
     sql: &str,
     trace: Trace,
-    work: impl AsyncFnOnce(&mut Session, Duration) -> Result<T, Failure>,
+    work: impl AsyncFnOnce(&mut Session, Allowed) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     if sql.len() > STATEMENT_BYTES_MAX {
         return Err(Failure::Statement {

@@ -18,6 +18,7 @@ use tokio_postgres::{CancelToken, Client, Row, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use trellis_provider_sdk::EntityId;
 
+use crate::budget::Allowed;
 use crate::config::Server;
 use crate::connection::{ConnectError, Driver, connect_tls, dial, drive};
 use crate::error::{self, Failure};
@@ -145,15 +146,15 @@ impl Session {
         trace: Trace,
         params: &[PgValue],
         limits: ResultLimits,
-        timeout: Duration,
+        allowed: Allowed,
     ) -> Result<Vec<ResultRow>, Failure> {
         let again = self.statements.contains_key(sql);
-        let first = self.query_once(sql, trace, params, limits, timeout).await;
+        let first = self.query_once(sql, trace, params, limits, allowed).await;
         match first {
             // Tables may have changed since the statement was prepared. Nothing was done under its old form.
             Err(failure) if again && failure.is_stale_statement() => {
                 self.statements.remove(sql);
-                self.query_once(sql, trace, params, limits, timeout).await
+                self.query_once(sql, trace, params, limits, allowed).await
             }
             first => first,
         }
@@ -165,9 +166,9 @@ impl Session {
         trace: Trace,
         params: &[PgValue],
         limits: ResultLimits,
-        timeout: Duration,
+        allowed: Allowed,
     ) -> Result<Vec<ResultRow>, Failure> {
-        self.timed(timeout, async |session| {
+        self.timed(allowed, async |session| {
             let statement = session.prepare(sql, trace).await?;
             check_columns(&statement, limits.bytes)?;
             let parameters = parameters(&statement, params)?;
@@ -199,16 +200,16 @@ impl Session {
         trace: Trace,
         params: &[PgValue],
         bytes_max: usize,
-        timeout: Duration,
+        allowed: Allowed,
     ) -> Result<u64, Failure> {
         let again = self.statements.contains_key(sql);
         let first = self
-            .execute_once(sql, trace, params, bytes_max, timeout)
+            .execute_once(sql, trace, params, bytes_max, allowed)
             .await;
         match first {
             Err(failure) if again && failure.is_stale_statement() => {
                 self.statements.remove(sql);
-                self.execute_once(sql, trace, params, bytes_max, timeout)
+                self.execute_once(sql, trace, params, bytes_max, allowed)
                     .await
             }
             first => first,
@@ -221,9 +222,9 @@ impl Session {
         trace: Trace,
         params: &[PgValue],
         bytes_max: usize,
-        timeout: Duration,
+        allowed: Allowed,
     ) -> Result<u64, Failure> {
-        self.timed(timeout, async |session| {
+        self.timed(allowed, async |session| {
             let statement = session.prepare(sql, trace).await?;
             let parameters = parameters(&statement, params)?;
             let affected = session
@@ -242,9 +243,9 @@ impl Session {
         &mut self,
         sql: &str,
         trace: Trace,
-        timeout: Duration,
+        allowed: Allowed,
     ) -> Result<(), Failure> {
-        self.timed(timeout, async |session| {
+        self.timed(allowed, async |session| {
             session.prepare(sql, trace).await.map(drop)
         })
         .await
@@ -255,9 +256,9 @@ impl Session {
         &mut self,
         sql: &str,
         bytes_max: usize,
-        timeout: Duration,
+        allowed: Allowed,
     ) -> Result<(), Failure> {
-        self.timed(timeout, async |session| {
+        self.timed(allowed, async |session| {
             session
                 .client
                 .batch_execute(sql)
@@ -320,12 +321,13 @@ impl Session {
     /// Runs something under the server's statement timeout, which is sent ahead without waiting.
     async fn timed<T>(
         &mut self,
-        timeout: Duration,
+        allowed: Allowed,
         work: impl AsyncFnOnce(&mut Self) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        if self.timeout == Some(timeout) {
+        if self.timeout.is_some_and(|told| allowed.is_served_by(told)) {
             return work(self).await;
         }
+        let timeout = allowed.timeout();
         let setting = format!("SET statement_timeout = {}", timeout.as_millis());
         let set = self.client.simple_query_raw(&setting);
         // The request is on its way before the work begins; the answer is read before anything of the work's.

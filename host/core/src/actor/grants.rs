@@ -28,6 +28,8 @@ pub(crate) enum TypedCapability {
     KeyValue,
     /// `wasmcloud:messaging/consumer`.
     Messaging,
+    /// `wasmcloud:postgres/{query,prepared}`.
+    Postgres,
 }
 
 /// Interfaces that others call on an actor, and which a claim must grant.
@@ -55,6 +57,9 @@ pub(crate) fn classify(interface: &InterfaceName) -> ImportKind {
             ImportKind::Typed(TypedCapability::KeyValue)
         }
         ("wasmcloud", "messaging", "consumer") => ImportKind::Typed(TypedCapability::Messaging),
+        ("wasmcloud", "postgres", "query" | "prepared") => {
+            ImportKind::Typed(TypedCapability::Postgres)
+        }
         _ => ImportKind::Custom,
     }
 }

@@ -11,6 +11,7 @@ mod keyvalue;
 mod logging;
 pub(crate) mod messaging;
 pub(crate) mod outgoing_http;
+mod postgres;
 
 use wasmtime::component::Linker;
 
@@ -26,5 +27,6 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State
     bus::link(&mut linker)?;
     keyvalue::link(&mut linker)?;
     messaging::link(&mut linker)?;
+    postgres::link(&mut linker)?;
     Ok(linker)
 }

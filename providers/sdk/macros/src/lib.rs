@@ -3,10 +3,12 @@
 //! The data flows in one direction: [`input`] reads what stands in the macro call, [`package`] reads the WIT files it
 //! names and picks the interfaces, [`shape`] reduces functions to the structure whose hash invocations carry, and
 //! [`types`] and [`interface`] write the Rust: types with the bytes of `trellis_protocol::value`, a trait to implement,
-//! a dispatch from invocations to it, and a client. [`names`] turns WIT's names into Rust's.
+//! a dispatch from invocations to it, and a client. [`component`] makes the types those of components, too, and [`names`]
+//! turns WIT's names into Rust's.
 //!
 //! What the generated code shares lives in `trellis_provider_sdk`, so little is generated and little is compiled twice.
 
+mod component;
 mod input;
 mod interface;
 mod names;
@@ -40,6 +42,10 @@ use quote::quote;
 /// - `dispatch(&provider, &call)`: from an invocation to the trait and back to bytes. It refuses unknown functions, other
 ///   types and ill-formed parameters before the provider sees anything.
 /// - `Client(caller)`: calls the interface through a `trellis_provider_sdk::interface::Caller`.
+///
+/// With `component: true` the types are `ComponentType`, `Lift` and `Lower` as well, of a crate that the caller has as
+/// `wasmtime`: one type is read from a component and written to the lattice. In records and variants `list<u8>` is then
+/// `Vec<u8>`, with the same bytes; flags and options of options have no such types, and are a compile-time error.
 ///
 /// Streams, futures and handles of resources of interfaces that are not listed cannot be carried, and are a compile-time
 /// error that names the function (D18).
@@ -112,6 +118,26 @@ mod tests {
     }
 
     #[test]
+    fn what_has_no_type_of_components_is_refused_with_its_name() {
+        let of_components = quote!({
+            path: "tests/wit/names.wit",
+            interfaces: "test:names/client@1.2.3",
+            component: true,
+        });
+        let message = expand(of_components).map(|code| code.to_string());
+        let message = message.expect_err("flags have no such type");
+        assert!(message.contains("flags `wide`"), "{message}");
+        let options = quote!({
+            path: "tests/wit/options.wit",
+            interfaces: "test:options/deep",
+            component: true,
+        });
+        let message = expand(options).map(|code| code.to_string());
+        let message = message.expect_err("options of options have no such type");
+        assert!(message.contains("type `nested`"), "{message}");
+    }
+
+    #[test]
     fn what_is_not_there_is_named_beside_what_is() {
         let message = refusal("tests/wit/streams.wit", "test:streams/sink");
         assert!(message.contains("`test:streams/sink`"), "{message}");
@@ -128,6 +154,7 @@ mod tests {
             quote!({ path: "x" }),
             quote!({ path: "x", path: "y", interfaces: "z" }),
             quote!({ paths: "x", interfaces: "z" }),
+            quote!({ path: "x", interfaces: "z", component: "yes" }),
         ] {
             assert!(expand(call).is_err());
         }

@@ -12,6 +12,8 @@ use crate::names;
 pub(crate) struct Package {
     /// The resolved WIT.
     pub(crate) resolve: Resolve,
+    /// Whether the types are those of components, too.
+    pub(crate) component: bool,
     modules: Vec<Module>,
     files: Vec<String>,
 }
@@ -50,6 +52,7 @@ impl Package {
         let modules = select(&resolve, &input.interfaces)?;
         Ok(Self {
             resolve,
+            component: input.component,
             modules,
             files: files.into_iter().collect(),
         })

@@ -4,6 +4,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use wit_parser::{Docs, Handle, Type, TypeDefKind, TypeId};
 
+use crate::component;
 use crate::names;
 use crate::package::{Module, Package};
 
@@ -29,35 +30,42 @@ pub(crate) fn definition(
             .map_err(|reason| format!("type `{name}` of `{}`: {reason}", module.full_name))?;
     }
     let derives = derives(package, &Type::Id(id));
+    let component = component::definition(package, name, &definition.kind)?;
     let serde = quote!(#[serde(crate = "::trellis_provider_sdk::__macro::serde")]);
     Ok(match &definition.kind {
         TypeDefKind::Record(record) => {
             let fields = record.fields.iter().map(|field| {
                 let doc = self::doc(&field.docs, || format!("The field `{}`.", field.name));
-                let (name, ty) = (names::snake(&field.name), owned(package, &field.ty));
-                quote!(#doc pub #name: #ty,)
+                let component = component::name(package, &field.name);
+                let (name, (with, ty)) = (
+                    names::snake(&field.name),
+                    component::held(package, &field.ty),
+                );
+                quote!(#doc #component #with pub #name: #ty,)
             });
-            quote! { #doc #derives #serde pub struct #rust { #(#fields)* } }
+            quote! { #doc #derives #component #serde pub struct #rust { #(#fields)* } }
         }
         TypeDefKind::Variant(variant) => {
             let cases = variant.cases.iter().map(|case| {
                 let doc = self::doc(&case.docs, || format!("The case `{}`.", case.name));
                 let (rust, wit) = (names::camel(&case.name), &case.name);
+                let component = component::name(package, wit);
                 let payload = case.ty.as_ref().map(|ty| {
-                    let ty = owned(package, ty);
-                    quote!((#ty))
+                    let (with, ty) = component::held(package, ty);
+                    quote!((#with #ty))
                 });
-                quote!(#doc #[serde(rename = #wit)] #rust #payload,)
+                quote!(#doc #component #[serde(rename = #wit)] #rust #payload,)
             });
-            quote! { #doc #derives #serde pub enum #rust { #(#cases)* } }
+            quote! { #doc #derives #component #serde pub enum #rust { #(#cases)* } }
         }
         TypeDefKind::Enum(enumeration) => {
             let cases = enumeration.cases.iter().map(|case| {
                 let doc = self::doc(&case.docs, || format!("The case `{}`.", case.name));
                 let (rust, wit) = (names::camel(&case.name), &case.name);
-                quote!(#doc #[serde(rename = #wit)] #rust,)
+                let component = component::name(package, wit);
+                quote!(#doc #component #[serde(rename = #wit)] #rust,)
             });
-            quote! { #doc #derives #[derive(Copy)] #serde pub enum #rust { #(#cases)* } }
+            quote! { #doc #derives #[derive(Copy)] #component #serde pub enum #rust { #(#cases)* } }
         }
         TypeDefKind::Flags(flags) => {
             let names: Vec<_> = flags
@@ -344,7 +352,7 @@ fn is_copy(package: &Package, ty: &Type) -> bool {
     }
 }
 
-fn is_u8(package: &Package, ty: &Type) -> bool {
+pub(crate) fn is_u8(package: &Package, ty: &Type) -> bool {
     match ty {
         Type::U8 => true,
         Type::Id(id) => match &package.resolve.types[package.target(*id)].kind {
@@ -355,7 +363,7 @@ fn is_u8(package: &Package, ty: &Type) -> bool {
     }
 }
 
-fn may_be_nil(package: &Package, ty: &Type) -> bool {
+pub(crate) fn may_be_nil(package: &Package, ty: &Type) -> bool {
     // A type that has no shape was refused before; its answer does not matter.
     crate::shape::of_type(package, ty, 0).is_ok_and(|shape| shape.may_be_nil())
 }

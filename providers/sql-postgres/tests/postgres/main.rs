@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod cost;
 mod faults;
 mod fixture;
 mod sessions;
 mod statements;
+mod tap;
 mod types;
