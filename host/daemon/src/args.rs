@@ -242,7 +242,7 @@ impl HostArgs {
 }
 
 /// What stands against a directory of programs.
-fn unfit_directory(path: &Path) -> Option<String> {
+pub fn unfit_directory(path: &Path) -> Option<String> {
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
         Err(error) => return Some(format!("cannot read {}: {error}", path.display())),

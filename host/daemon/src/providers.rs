@@ -70,7 +70,13 @@ mod on_hosts_nats {
 
         /// The host's own servers and identity, as the provider's configuration names them.
         async fn defaults(&self) -> Result<BTreeMap<String, String>, StartError> {
-            let urls: Vec<_> = self.nats.urls.iter().map(|url| url.reveal()).collect();
+            // A login in a URL is for a host that has no other identity.
+            let has_key = self.nats.creds_file.is_some() || self.nats.nkey_seed.is_some();
+            let urls = self.nats.urls.iter().map(|url| match has_key {
+                true => url.to_string(),
+                false => url.reveal().to_owned(),
+            });
+            let urls: Vec<_> = urls.collect();
             let mut config = BTreeMap::from([("cluster_uris".to_owned(), urls.join(","))]);
             if let Some(path) = &self.nats.creds_file {
                 config.insert("credentials".to_owned(), read_creds(path).await?);
@@ -146,7 +152,7 @@ mod on_hosts_nats {
                 ..LatticeOptions::default()
             };
             let config = OnHostsNats::new((), nats).defaults().await.unwrap();
-            assert_eq!(config["cluster_uris"], "nats://u:p@a:1,tls://b:2");
+            assert_eq!(config["cluster_uris"], "nats://a:1,tls://b:2");
             assert_eq!(config["credentials"], "creds");
             assert_eq!(config["js_domain"], "hub");
         }

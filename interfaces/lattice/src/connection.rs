@@ -35,6 +35,7 @@ use trellis_protocol::LatticeName;
 use trellis_protocol::subject::Subjects;
 
 use identity::Identity;
+use options::Login;
 
 /// Oldest NATS server that is supported: consumers with several filters and compressed streams are from here on.
 pub const SERVER_VERSION_MIN: (i64, i64) = (2, 10);
@@ -234,6 +235,14 @@ async fn establish(
             })?;
     } else if let Some(seed) = &options.nkey_seed {
         settings = settings.nkey(seed.trim().to_owned());
+    } else {
+        settings = match options.login() {
+            Some(Login::Password { user, password }) => {
+                settings.user_and_password(user.to_string(), password.to_string())
+            }
+            Some(Login::Token(token)) => settings.token(token.to_string()),
+            None => settings,
+        };
     }
     if let Some(ca) = &options.tls.ca {
         settings = settings.add_root_certificates(ca.clone()).require_tls(true);

@@ -14,10 +14,10 @@
 //! provider's are never sent to a server that a link names. An empty value counts as none.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::path::PathBuf;
 
-use trellis_provider_sdk::{LinkError, StartError};
+use trellis_nats_connection::{SERVER_KEYS, Server, given, known};
+
+pub use trellis_nats_connection::ConfigError;
 
 /// The server where nothing else is configured.
 pub const CLUSTER_URI_DEFAULT: &str = "nats://127.0.0.1:4222";
@@ -28,97 +28,11 @@ pub const BUCKET_DEFAULT: &str = "default";
 /// Longest name of a bucket, in bytes. The name stands in every subject beside the key.
 pub const BUCKET_BYTES_MAX: usize = 128;
 
-/// Most servers in one `cluster_uris`.
-pub const CLUSTER_URIS_MAX: usize = 32;
-
 /// Beginnings of the names of buckets that hold a lattice's own state, which no actor may write.
 const RESERVED_PREFIXES: &[&str] = &["LATTICEDATA_", "CONFIGDATA_", "TRELLIS_"];
 
-const SERVER_KEYS: &[&str] = &[
-    "cluster_uris",
-    "cluster_uri",
-    "credentials",
-    "client_jwt",
-    "client_seed",
-    "tls_ca_file",
-];
 const SHARED_KEYS: &[&str] = &["js_domain", "enable_bucket_auto_create"];
 const LINK_KEYS: &[&str] = &["bucket"];
-
-/// Why a configuration is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("configuration key `{key}`: {reason}")]
-pub struct ConfigError {
-    /// The key.
-    pub key: String,
-    /// What is wrong; never the value.
-    pub reason: String,
-}
-
-impl ConfigError {
-    fn new(key: &str, reason: impl Into<String>) -> Self {
-        Self {
-            key: key.to_owned(),
-            reason: reason.into(),
-        }
-    }
-}
-
-impl From<ConfigError> for LinkError {
-    fn from(ConfigError { key, reason }: ConfigError) -> Self {
-        Self::Config { key, reason }
-    }
-}
-
-impl From<ConfigError> for StartError {
-    fn from(ConfigError { key, reason }: ConfigError) -> Self {
-        Self::Config { key, reason }
-    }
-}
-
-/// How the provider proves who it is.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub enum Identity {
-    /// Not at all, or by what stands in the URL.
-    Anonymous,
-    /// By the contents of a creds file.
-    Credentials(String),
-    /// By the seed of an nkey.
-    Nkey(String),
-}
-
-/// Where to connect, and as whom. Links that agree on this share a connection.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Server {
-    /// URLs.
-    pub uris: Vec<String>,
-    /// Who connects.
-    pub identity: Identity,
-    /// Further root certificates.
-    pub tls_ca_file: Option<PathBuf>,
-}
-
-impl fmt::Debug for Identity {
-    /// Shows the kind alone.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Anonymous => "anonymous",
-            Self::Credentials(_) => "credentials",
-            Self::Nkey(_) => "nkey",
-        })
-    }
-}
-
-impl fmt::Debug for Server {
-    /// Shows how many URLs there are: one may hold a password.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server")
-            .field("uris", &self.uris.len())
-            .field("identity", &self.identity)
-            .field("tls_ca_file", &self.tls_ca_file)
-            .finish()
-    }
-}
 
 /// What the provider's configuration gives to links that do not say otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,11 +63,10 @@ impl Defaults {
     pub fn read(config: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
         known(config, &[SERVER_KEYS, SHARED_KEYS])?;
         Ok(Self {
-            server: server(config)?.unwrap_or_else(|| Server {
-                uris: vec![CLUSTER_URI_DEFAULT.to_owned()],
-                identity: Identity::Anonymous,
-                tls_ca_file: None,
-            }),
+            server: match Server::read(config)? {
+                Some(server) => server,
+                None => Server::anonymous(CLUSTER_URI_DEFAULT)?,
+            },
             js_domain: js_domain(config)?,
             bucket_auto_create: auto_create(config)?.unwrap_or(true),
         })
@@ -184,90 +97,11 @@ impl LinkConfig {
             ));
         }
         Ok(Self {
-            server: server(config)?.unwrap_or_else(|| defaults.server.clone()),
+            server: Server::read(config)?.unwrap_or_else(|| defaults.server.clone()),
             js_domain: js_domain(config)?.or_else(|| defaults.js_domain.clone()),
             bucket: bucket.to_owned(),
             bucket_auto_create: auto_create(config)?.unwrap_or(defaults.bucket_auto_create),
         })
-    }
-}
-
-fn known(config: &BTreeMap<String, String>, allowed: &[&[&str]]) -> Result<(), ConfigError> {
-    match config
-        .keys()
-        .find(|key| !allowed.concat().contains(&key.as_str()))
-    {
-        None => Ok(()),
-        Some(key) => Err(ConfigError::new(
-            key,
-            format!("unknown; the keys are {}", allowed.concat().join(", ")),
-        )),
-    }
-}
-
-fn given<'a>(config: &'a BTreeMap<String, String>, key: &str) -> Option<&'a str> {
-    config
-        .get(key)
-        .map(|value| value.trim())
-        .filter(|value| !value.is_empty())
-}
-
-/// The server that a configuration names; `None` where it says nothing about one.
-fn server(config: &BTreeMap<String, String>) -> Result<Option<Server>, ConfigError> {
-    let uris = given(config, "cluster_uris").or_else(|| given(config, "cluster_uri"));
-    let identity = identity(config)?;
-    let tls_ca_file = given(config, "tls_ca_file").map(PathBuf::from);
-    let Some(uris) = uris else {
-        return match identity.is_some() || tls_ca_file.is_some() {
-            // Credentials without a server would silently go to whichever the provider knows.
-            true => Err(ConfigError::new(
-                "cluster_uris",
-                "credentials and certificates need the servers they are for",
-            )),
-            false => Ok(None),
-        };
-    };
-    let uris: Vec<_> = uris.split(',').map(|uri| uri.trim().to_owned()).collect();
-    if uris.len() > CLUSTER_URIS_MAX {
-        return Err(ConfigError::new(
-            "cluster_uris",
-            format!("at most {CLUSTER_URIS_MAX} servers"),
-        ));
-    }
-    if uris
-        .iter()
-        .any(|uri| uri.parse::<async_nats::ServerAddr>().is_err())
-    {
-        return Err(ConfigError::new(
-            "cluster_uris",
-            "not a list of URLs such as `nats://127.0.0.1:4222`",
-        ));
-    }
-    Ok(Some(Server {
-        uris,
-        identity: identity.unwrap_or(Identity::Anonymous),
-        tls_ca_file,
-    }))
-}
-
-fn identity(config: &BTreeMap<String, String>) -> Result<Option<Identity>, ConfigError> {
-    let get = |key| given(config, key);
-    match (get("credentials"), get("client_jwt"), get("client_seed")) {
-        (None, None, None) => Ok(None),
-        (Some(credentials), None, None) => Ok(Some(Identity::Credentials(credentials.to_owned()))),
-        (None, Some(jwt), Some(seed)) => Ok(Some(Identity::Credentials(format!(
-            "-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n\
-             -----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
-        )))),
-        (None, None, Some(seed)) => Ok(Some(Identity::Nkey(seed.to_owned()))),
-        (None, Some(_), None) => Err(ConfigError::new(
-            "client_seed",
-            "missing beside `client_jwt`",
-        )),
-        (Some(_), _, _) => Err(ConfigError::new(
-            "credentials",
-            "stands beside `client_jwt` or `client_seed`, of which one form is enough",
-        )),
     }
 }
 
@@ -304,6 +138,8 @@ fn is_token(text: &str) -> bool {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 mod tests {
+    use trellis_nats_connection::Identity;
+
     use super::*;
 
     fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -321,7 +157,7 @@ mod tests {
     #[test]
     fn a_link_without_configuration_leads_to_the_providers_server() {
         let config = link(&[]).unwrap();
-        assert_eq!(config.server.uris, ["nats://one:4222"]);
+        assert_eq!(config.server.addresses[0].as_url_str(), "nats://one:4222");
         assert_eq!(config.server.identity, Identity::Nkey("SU".to_owned()));
         assert_eq!(config.bucket, BUCKET_DEFAULT);
         assert!(config.bucket_auto_create);
@@ -330,7 +166,7 @@ mod tests {
     #[test]
     fn the_providers_credentials_never_go_to_a_links_server() {
         let config = link(&[("cluster_uris", "nats://two:4222, tls://three")]).unwrap();
-        assert_eq!(config.server.uris, ["nats://two:4222", "tls://three"]);
+        assert_eq!(config.server.addresses.len(), 2);
         assert_eq!(config.server.identity, Identity::Anonymous);
         assert_eq!(
             link(&[("credentials", "c")]).unwrap_err().key,
@@ -359,11 +195,14 @@ mod tests {
 
     #[test]
     fn secrets_do_not_show_in_debug_output() {
-        let config = link(&[
-            ("cluster_uris", "nats://user:hunter2@two:4222"),
+        let seeds = [
+            ("cluster_uris", "nats://two:4222"),
             ("client_jwt", "hunter2"),
             ("client_seed", "hunter2"),
-        ]);
-        assert!(!format!("{:?}", config.unwrap()).contains("hunter2"));
+        ];
+        let login = [("cluster_uris", "nats://user:hunter2@two:4222")];
+        for config in [link(&seeds), link(&login)] {
+            assert!(!format!("{:?}", config.unwrap()).contains("hunter2"));
+        }
     }
 }

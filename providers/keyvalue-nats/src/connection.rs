@@ -8,19 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::{Client, ConnectOptions, jetstream};
-use tokio::sync::OnceCell;
+use async_nats::{Client, jetstream};
+use trellis_nats_connection::server::ANSWER_WITHIN;
+use trellis_nats_connection::{Established, Server};
 use trellis_provider_sdk::Health;
 
 use crate::atomics::Counters;
-use crate::config::{Identity, LinkConfig, Server};
+use crate::config::LinkConfig;
 use crate::error::Failure;
-
-/// Time for a connection to come up, and for a server to answer one request. A call's own deadline may be shorter.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-
-/// Commands that may wait for a server that is away, for each connection; further ones wait before they are queued.
-const QUEUED_COMMANDS_MAX: usize = 1024;
 
 /// Time for what is queued to leave when a connection is closed.
 const FLUSH_WITHIN: Duration = Duration::from_secs(1);
@@ -33,7 +28,7 @@ pub(crate) struct Connections(Mutex<HashMap<Server, Weak<Connection>>>);
 #[derive(Debug)]
 pub(crate) struct Connection {
     server: Server,
-    client: OnceCell<Client>,
+    client: Established<Client, Failure>,
     /// Serialises what this process counts on this server.
     pub(crate) counters: Counters,
 }
@@ -48,7 +43,7 @@ impl Connections {
         connections.retain(|_, connection| connection.strong_count() > 0);
         let connection = Arc::new(Connection {
             server: config.server.clone(),
-            client: OnceCell::new(),
+            client: Established::default(),
             counters: Counters::default(),
         });
         connections.insert(config.server.clone(), Arc::downgrade(&connection));
@@ -97,9 +92,11 @@ impl Connections {
 
 impl Connection {
     /// The client, connected now if this is the first use. Many may wait for one attempt; after a failure the next
-    /// caller tries again.
+    /// caller tries again, if not at once.
     pub(crate) async fn client(&self) -> Result<&Client, Failure> {
-        self.client.get_or_try_init(|| connect(&self.server)).await
+        self.client
+            .get_or_try(async || connect(&self.server).await)
+            .await
     }
 
     /// JetStream in the link's domain.
@@ -118,26 +115,13 @@ impl Connection {
 
 async fn connect(server: &Server) -> Result<Client, Failure> {
     let refused = |error: &dyn std::error::Error| Failure::backend("connecting to NATS", error);
-    let mut options = ConnectOptions::new()
-        .name("trellis keyvalue-nats")
-        .connection_timeout(ANSWER_WITHIN)
-        .request_timeout(Some(ANSWER_WITHIN))
-        .client_capacity(QUEUED_COMMANDS_MAX);
-    options = match &server.identity {
-        Identity::Anonymous => options,
-        Identity::Credentials(text) => options.credentials(text).map_err(|e| refused(&e))?,
-        Identity::Nkey(seed) => options.nkey(seed.clone()),
-    };
-    if let Some(file) = &server.tls_ca_file {
-        options = options.add_root_certificates(file.clone());
-    }
-    let addresses = server
-        .uris
-        .iter()
-        .map(|uri| uri.parse())
-        .collect::<Result<Vec<async_nats::ServerAddr>, _>>()
+    let options = server
+        .options("trellis keyvalue-nats")
         .map_err(|e| refused(&e))?;
-    let client = options.connect(addresses).await.map_err(|e| refused(&e))?;
+    let client = options
+        .connect(server.addresses.as_slice())
+        .await
+        .map_err(|e| refused(&e))?;
     tracing::info!(?server, "connected to NATS");
     Ok(client)
 }

@@ -12,7 +12,7 @@ pub(crate) type Answer<T> = Result<Result<T, Error>, trellis_provider_sdk::Refus
 const TEXT_BYTES_MAX: usize = 512;
 
 /// Why an operation on a bucket failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum Failure {
     /// The identifier stands for no bucket of this link, or the bucket is not there.
     #[error("no such store")]

@@ -23,6 +23,10 @@ struct Nats {
 
 impl Nats {
     fn start() -> Self {
+        Self::with_config("")
+    }
+
+    fn with_config(config: &str) -> Self {
         // Found, and perhaps fetched, once for all tests of this binary.
         static EXECUTABLE: OnceLock<std::path::PathBuf> = OnceLock::new();
         let executable = EXECUTABLE.get_or_init(|| {
@@ -32,7 +36,10 @@ impl Nats {
                 .path
         });
         let store = TempDir::new().unwrap();
-        let running = Launch::new(executable, store.path()).start().unwrap();
+        let running = Launch::new(executable, store.path())
+            .extra_config(config)
+            .start()
+            .unwrap();
         Self {
             running,
             _store: store,
@@ -562,4 +569,31 @@ async fn a_shutdown_refuses_further_calls_as_draining() {
     fixture.provider.shutdown(Duration::from_secs(5)).await;
     let refusal = store.bucket_get(bucket, "k").await.unwrap_err();
     assert_eq!(refusal.code, RefusalCode::Draining);
+}
+
+#[tokio::test]
+async fn a_login_in_the_url_opens_a_server_that_asks_for_one() {
+    let nats = Nats::with_config("authorization { users = [ { user: app, password: hunter2 } ] }");
+    let address = nats.url().strip_prefix("nats://").unwrap();
+    let uri = format!("nats://app:hunter2@{address}");
+    let harness = Harness::new("kv").with_config("cluster_uris", uri);
+    let provider = harness.start(&Factory).await.unwrap();
+    let link = harness.link_from("app", "wasi:keyvalue", &["store"], []);
+    provider.link_put(link).await.unwrap();
+    let store = store::Client(harness.caller(&provider, "app"));
+    let bucket = store.open("default").await.unwrap().unwrap();
+    assert_eq!(store.bucket_set(bucket, "k", b"one").await.unwrap(), Ok(()));
+
+    let wrong = format!("nats://app:other@{address}");
+    let mut link = harness.link_from(
+        "app",
+        "wasi:keyvalue",
+        &["store"],
+        [("cluster_uris", wrong.as_str())],
+    );
+    link.generation = 2;
+    provider.link_put(link).await.unwrap();
+    let told = said(store.open("default").await.unwrap());
+    assert!(told.contains("authorization violation"), "{told}");
+    assert!(!told.contains("other"), "{told}");
 }

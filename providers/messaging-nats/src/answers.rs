@@ -6,7 +6,7 @@
 //! make its receiver forge commands.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use trellis_provider_sdk::EntityId;
@@ -16,20 +16,20 @@ use crate::subject;
 /// How long an actor may answer after it was handed a message.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(120);
 
-/// Most inboxes that are remembered for one connection; the oldest are forgotten first.
-pub(crate) const ANSWERS_MAX: usize = 16 * 1024;
+/// Most inboxes that are remembered for one actor on one connection; the oldest are forgotten first. Each actor has its
+/// own, so that a flood of requests to one costs no other its answers.
+pub(crate) const ANSWERS_MAX: usize = 4096;
 
 /// Who may answer where.
 #[derive(Debug, Default)]
-pub(crate) struct Answers(Mutex<Table>);
+pub(crate) struct Answers(Mutex<HashMap<EntityId, Table>>);
 
-type Key = (EntityId, String);
-
+/// The inboxes of one actor.
 #[derive(Debug, Default)]
 struct Table {
-    until: HashMap<Key, Instant>,
-    /// In the order of their ends. A key that was renewed stands here again.
-    order: VecDeque<(Instant, Key)>,
+    until: HashMap<Arc<str>, Instant>,
+    /// In the order of their ends. An inbox that was renewed stands here again.
+    order: VecDeque<(Instant, Arc<str>)>,
 }
 
 impl Answers {
@@ -39,41 +39,47 @@ impl Answers {
             return;
         }
         let now = Instant::now();
-        let key = (actor.clone(), reply_to.to_owned());
-        let mut table = self.lock();
-        while table
-            .order
-            .front()
-            .is_some_and(|(until, _)| *until < now || table.order.len() >= ANSWERS_MAX)
-        {
-            table.forget_oldest();
+        let mut tables = self.lock();
+        if !tables.contains_key(actor) {
+            // Actors come and go; what those that went were allowed has ended some time ago.
+            tables.retain(|_, table| table.order.back().is_some_and(|(until, _)| *until >= now));
         }
-        let until = now + ANSWER_WITHIN;
-        table.until.insert(key.clone(), until);
-        table.order.push_back((until, key));
+        tables.entry(actor.clone()).or_default().add(reply_to, now);
     }
 
     /// Whether an actor may.
     pub(crate) fn may(&self, actor: &EntityId, reply_to: &str) -> bool {
-        let key = (actor.clone(), reply_to.to_owned());
         self.lock()
-            .until
-            .get(&key)
+            .get(actor)
+            .and_then(|table| table.until.get(reply_to))
             .is_some_and(|until| Instant::now() <= *until)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Table> {
-        // Should the two halves ever differ, answers are refused too early, and nothing worse.
+    fn lock(&self) -> MutexGuard<'_, HashMap<EntityId, Table>> {
+        // Should the two halves of a table ever differ, answers are refused too early, and nothing worse.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Table {
-    fn forget_oldest(&mut self) {
-        if let Some((until, key)) = self.order.pop_front()
-            && self.until.get(&key) == Some(&until)
+    fn add(&mut self, inbox: &str, now: Instant) {
+        while self
+            .order
+            .front()
+            .is_some_and(|(until, _)| *until < now || self.order.len() >= ANSWERS_MAX)
         {
-            self.until.remove(&key);
+            self.forget_oldest();
+        }
+        let (inbox, until) = (Arc::<str>::from(inbox), now + ANSWER_WITHIN);
+        self.until.insert(Arc::clone(&inbox), until);
+        self.order.push_back((until, inbox));
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some((until, inbox)) = self.order.pop_front()
+            && self.until.get(&inbox) == Some(&until)
+        {
+            self.until.remove(&inbox);
         }
     }
 }
@@ -121,7 +127,18 @@ mod tests {
         assert!(!answers.may(&actor("a"), "_INBOX.0"));
         assert!(answers.may(&actor("a"), "_INBOX.1"));
         assert!(answers.may(&actor("a"), &format!("_INBOX.{ANSWERS_MAX}")));
-        let table = answers.lock();
+        let tables = answers.lock();
+        let table = &tables[&actor("a")];
         assert!(table.order.len() <= ANSWERS_MAX && table.until.len() <= ANSWERS_MAX);
+    }
+
+    #[test]
+    fn a_flood_of_requests_to_one_actor_costs_no_other_its_answers() {
+        let answers = Answers::default();
+        answers.allow(&actor("quiet"), "_INBOX.quiet");
+        for number in 0..=4 * ANSWERS_MAX {
+            answers.allow(&actor("flooded"), &format!("_INBOX.{number}"));
+        }
+        assert!(answers.may(&actor("quiet"), "_INBOX.quiet"));
     }
 }

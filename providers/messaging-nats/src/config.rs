@@ -21,11 +21,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use trellis_nats_connection::{SERVER_KEYS, Server, given, known};
 use trellis_protocol::limits::{DEADLINE_DEFAULT, DEADLINE_MAX};
-use trellis_provider_sdk::{LinkError, StartError};
 
-use crate::server::{SERVER_KEYS, Server};
 use crate::subject::Pattern;
+
+pub use trellis_nats_connection::ConfigError;
 
 /// Most subjects in one list.
 pub const SUBJECTS_MAX: usize = 64;
@@ -48,37 +49,6 @@ const RECEIVER_KEYS: &[&str] = &[
     "max_in_flight",
     "timeout_ms",
 ];
-
-/// Why a configuration is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("configuration key `{key}`: {reason}")]
-pub struct ConfigError {
-    /// The key.
-    pub key: String,
-    /// What is wrong; never the value.
-    pub reason: String,
-}
-
-impl ConfigError {
-    pub(crate) fn new(key: &str, reason: impl Into<String>) -> Self {
-        Self {
-            key: key.to_owned(),
-            reason: reason.into(),
-        }
-    }
-}
-
-impl From<ConfigError> for LinkError {
-    fn from(ConfigError { key, reason }: ConfigError) -> Self {
-        Self::Config { key, reason }
-    }
-}
-
-impl From<ConfigError> for StartError {
-    fn from(ConfigError { key, reason }: ConfigError) -> Self {
-        Self::Config { key, reason }
-    }
-}
 
 /// What the provider's configuration gives to links that do not say otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -277,26 +247,6 @@ impl ReceiverConfig {
             timeout: timeout.map_or(DEADLINE_DEFAULT, Duration::from_millis),
         })
     }
-}
-
-fn known(config: &BTreeMap<String, String>, allowed: &[&[&str]]) -> Result<(), ConfigError> {
-    match config
-        .keys()
-        .find(|key| !allowed.concat().contains(&key.as_str()))
-    {
-        None => Ok(()),
-        Some(key) => Err(ConfigError::new(
-            key,
-            format!("unknown; the keys are {}", allowed.concat().join(", ")),
-        )),
-    }
-}
-
-pub(crate) fn given<'a>(config: &'a BTreeMap<String, String>, key: &str) -> Option<&'a str> {
-    config
-        .get(key)
-        .map(|value| value.trim())
-        .filter(|value| !value.is_empty())
 }
 
 fn list<'a>(

@@ -1,4 +1,8 @@
-//! Connections to NATS: one for each server and identity, made when first needed, shared by all links that agree.
+//! Connections to NATS: one for each server, identity and direction, made when first needed, shared by all links that agree.
+//!
+//! What is sent does not share a connection with what is received. The client library ends a connection over a message
+//! that it cannot read (a header without a colon, a subject that is no UTF-8), and servers pass such messages on: whoever
+//! may publish to a subject that is listened to can send one, and would cut off all that send.
 //!
 //! A connection mends itself, with growing and scattered pauses. It closes when the last link that uses it is gone.
 //!
@@ -11,26 +15,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::{Client, ConnectOptions, Event, Message, ServerError, StatusCode, jetstream};
+use async_nats::{Client, Event, Message, ServerError, StatusCode, jetstream};
 use bytes::Bytes;
-use tokio::sync::OnceCell;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
+use trellis_nats_connection::server::ANSWER_WITHIN;
+use trellis_nats_connection::{Established, Server};
 use trellis_protocol::limits::VALUE_BYTES_MAX;
 use trellis_provider_sdk::Health;
 
 use crate::answers::Answers;
 use crate::backoff;
-use crate::denied::{Attempt, Denied};
+use crate::denied::{Attempt, COMPLAINT_WITHIN, Denied, Proven, Watch};
 use crate::error::{Failure, shown};
 use crate::inbox::{Expected, Inbox};
 use crate::losses::{Loss, Losses};
-use crate::server::{Identity, Server};
-
-/// Time for a connection to come up, and for a server to confirm. A call's own deadline may be shorter.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-
-/// Commands that may wait for a server that is away, for each connection; further ones wait before they are queued.
-const QUEUED_COMMANDS_MAX: usize = 1024;
 
 /// Messages of one subscription that wait to be read. They are read at once, and sorted out there, by number and bytes;
 /// this is what may come while the task that reads has no turn.
@@ -46,6 +47,10 @@ const BACK_WITHIN: Duration = Duration::from_secs(2);
 /// How often somebody who waits for a lost connection looks whether it is back.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
+/// Where a server says what a user may do, and the time that it has for it.
+const USER_INFO: &str = "$SYS.REQ.USER.INFO";
+const PERMISSIONS_WITHIN: Duration = Duration::from_secs(1);
+
 /// Time for what is queued to leave when a connection is closed.
 const FLUSH_WITHIN: Duration = Duration::from_secs(1);
 
@@ -55,17 +60,37 @@ const INBOX_PREFIX: &str = "_INBOX.trellis-messaging";
 /// Room that an answer's body leaves in a value for its subject and the rest.
 const REPLY_ROOM_BYTES: usize = 2048;
 
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Direction {
+    /// Links of actors that send.
+    Out,
+    /// Subscriptions.
+    In,
+}
+
+impl Direction {
+    fn other(self) -> Self {
+        match self {
+            Self::Out => Self::In,
+            Self::In => Self::Out,
+        }
+    }
+}
+
+type Key = (Server, Direction);
+
 /// All connections that are in use.
 #[derive(Debug, Default)]
-pub(crate) struct Connections(Mutex<HashMap<Server, Weak<Connection>>>);
+pub(crate) struct Connections(Mutex<HashMap<Key, Weak<Connection>>>);
 
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
     server: Server,
-    live: OnceCell<Live>,
-    /// Who may answer on inboxes of this server.
-    pub(crate) answers: Answers,
+    live: Established<Live, Failure>,
+    /// Who may answer on inboxes of this server; both directions have it in common.
+    pub(crate) answers: Arc<Answers>,
 }
 
 /// What exists once it is connected.
@@ -78,18 +103,24 @@ pub(crate) struct Live {
 
 impl Connections {
     /// The connection to a server, connected or not.
-    pub(crate) fn to(&self, server: &Server) -> Arc<Connection> {
+    pub(crate) fn to(&self, server: &Server, direction: Direction) -> Arc<Connection> {
         let mut connections = self.lock();
-        if let Some(connection) = connections.get(server).and_then(Weak::upgrade) {
+        let known = |direction: Direction| {
+            let key = (server.clone(), direction);
+            connections.get(&key).and_then(Weak::upgrade)
+        };
+        if let Some(connection) = known(direction) {
             return connection;
         }
+        let answers = known(direction.other()).map(|other| Arc::clone(&other.answers));
         connections.retain(|_, connection| connection.strong_count() > 0);
         let connection = Arc::new(Connection {
             server: server.clone(),
-            live: OnceCell::new(),
-            answers: Answers::default(),
+            live: Established::default(),
+            answers: answers.unwrap_or_default(),
         });
-        connections.insert(server.clone(), Arc::downgrade(&connection));
+        let key = (server.clone(), direction);
+        connections.insert(key, Arc::downgrade(&connection));
         connection
     }
 
@@ -127,7 +158,7 @@ impl Connections {
         self.lock().values().filter_map(Weak::upgrade).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Server, Weak<Connection>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Weak<Connection>>> {
         // The map is consistent between any two statements.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -135,9 +166,11 @@ impl Connections {
 
 impl Connection {
     /// The client, connected now if this is the first use. Many may wait for one attempt; after a failure the next
-    /// caller tries again.
+    /// caller tries again, if not at once.
     pub(crate) async fn live(&self, until: Instant) -> Result<&Live, Failure> {
-        let connecting = self.live.get_or_try_init(|| Live::connect(&self.server));
+        let connecting = self
+            .live
+            .get_or_try(async || Live::connect(&self.server).await);
         match timeout_at(until, connecting).await {
             Ok(live) => live,
             Err(_) => Err(Failure::NotConnected),
@@ -165,17 +198,17 @@ impl Live {
         let refused = |error: &dyn std::error::Error| Failure::backend("connecting to NATS", error);
         let events = Arc::new(Events {
             denied: Denied::default(),
+            proven: Proven::default(),
             losses: Losses::new("messages to a connection's subscriptions"),
             down_since: Mutex::default(),
+            lost: watch::Sender::default(),
         });
         let heard = events.clone();
         let (first, most) = RECONNECT_AFTER;
-        let mut options = ConnectOptions::new()
-            .name("trellis messaging-nats")
+        let options = server
+            .options("trellis messaging-nats")
+            .map_err(|e| refused(&e))?
             .custom_inbox_prefix(INBOX_PREFIX)
-            .connection_timeout(ANSWER_WITHIN)
-            .request_timeout(Some(ANSWER_WITHIN))
-            .client_capacity(QUEUED_COMMANDS_MAX)
             .subscription_capacity(SUBSCRIPTION_MESSAGES_MAX)
             .reconnect_delay_callback(move |attempts| {
                 let attempt = u32::try_from(attempts).unwrap_or(u32::MAX);
@@ -185,32 +218,23 @@ impl Live {
                 let heard = heard.clone();
                 async move { heard.take(event) }
             });
-        options = match &server.identity {
-            Identity::Anonymous => options,
-            Identity::Password { user, password } => {
-                options.user_and_password(user.clone(), password.clone())
-            }
-            Identity::Token(token) => options.token(token.clone()),
-            Identity::Credentials(text) => options.credentials(text).map_err(|e| refused(&e))?,
-            Identity::Nkey(seed) => options.nkey(seed.clone()),
-        };
-        if let Some(file) = &server.tls_ca_file {
-            options = options.add_root_certificates(file.clone());
-        }
-        let addresses = server
-            .uris
-            .iter()
-            .map(|uri| uri.parse())
-            .collect::<Result<Vec<async_nats::ServerAddr>, _>>()
+        let client = options
+            .connect(server.addresses.as_slice())
+            .await
             .map_err(|e| refused(&e))?;
-        let client = options.connect(addresses).await.map_err(|e| refused(&e))?;
         tracing::info!(?server, "connected to NATS");
-        let inbox = Inbox::open(&client).await?;
-        Ok(Self {
+        let live = Self {
+            inbox: Inbox::open(&client).await?,
             client,
-            inbox,
             events,
-        })
+        };
+        live.learn_permissions().await;
+        Ok(live)
+    }
+
+    /// Changes with each loss of the connection from now on.
+    pub(crate) fn losses(&self) -> watch::Receiver<u64> {
+        self.events.lost.subscribe()
     }
 
     /// Since when the connection is down; `None` while it is up, and for the moment until its loss is told.
@@ -239,16 +263,30 @@ impl Live {
         until: Instant,
     ) -> Result<(), Failure> {
         self.check_size(&body)?;
-        let known = self.events.denied.count(Attempt::Publish, &subject);
-        let expected = self.inbox.expect()?;
+        let proven = &self.events.proven;
+        let turn = match proven.contains(&subject) {
+            true => None,
+            false => match timeout_at(until, proven.turn()).await {
+                Ok(turn) => turn,
+                Err(_) => return Err(Failure::NotConnected),
+            },
+        };
+        let complaint = self.events.denied.watch(Attempt::Publish, &subject);
+        let (expected, lost) = (self.inbox.expect()?, self.losses());
         self.send(subject.clone(), reply_to, body, until).await?;
-        self.confirm(expected, until).await?;
-        // The complaint, if there was one, came first, but went by another task, which now has its turn.
-        tokio::task::yield_now().await;
-        match self.events.denied.count(Attempt::Publish, &subject) == known {
-            true => Ok(()),
-            false => Err(Failure::Denied { subject }),
+        self.confirm(expected, lost, until).await?;
+        // The complaint, if there was one, came first, but by another task.
+        match &turn {
+            None => tokio::task::yield_now().await,
+            Some(_) => tokio::time::sleep(COMPLAINT_WITHIN).await,
         }
+        if complaint.is_denied() {
+            return Err(Failure::Denied { subject });
+        }
+        if turn.is_some() {
+            proven.insert(subject.clone());
+        }
+        Ok(())
     }
 
     /// Sends a request and waits for the first answer, until the time given.
@@ -259,18 +297,16 @@ impl Live {
         until: Instant,
     ) -> Result<Message, Failure> {
         self.check_size(&body)?;
-        let (known, began) = (
-            self.events.denied.count(Attempt::Publish, &subject),
-            Instant::now(),
-        );
+        let complaint = self.events.denied.watch(Attempt::Publish, &subject);
+        let began = Instant::now();
         let mut expected = self.inbox.expect()?;
         let address = expected.address.clone();
         self.send(subject.clone(), Some(address), body, until)
             .await?;
         let answer = tokio::select! {
             answer = timeout_at(until, expected.arrive()) => answer,
-            () = self.events.denied.changed(Attempt::Publish, &subject, known) => {
-                return Err(Failure::Denied { subject });
+            () = complaint.denied() => {
+                return Err(Failure::Denied { subject: subject.clone() });
             }
         };
         let answer = match answer {
@@ -278,7 +314,7 @@ impl Live {
             Ok(None) => return Err(Failure::NotConnected),
             Err(_) => {
                 return Err(Failure::TimedOut {
-                    subject,
+                    subject: subject.clone(),
                     within_ms: began.elapsed().as_millis(),
                 });
             }
@@ -297,34 +333,70 @@ impl Live {
     pub(crate) async fn confirm_subscription(
         &self,
         subject: &str,
-        known: u64,
+        complaint: Watch<'_>,
     ) -> Result<(), Failure> {
         let until = Instant::now() + ANSWER_WITHIN;
-        self.confirm(self.inbox.expect()?, until).await?;
-        tokio::task::yield_now().await;
-        match self.events.denied.count(Attempt::Subscribe, subject) == known {
-            true => Ok(()),
-            false => Err(Failure::Denied {
+        let lost = self.losses();
+        self.confirm(self.inbox.expect()?, lost, until).await?;
+        tokio::time::sleep(COMPLAINT_WITHIN).await;
+        match complaint.is_denied() {
+            false => Ok(()),
+            true => Err(Failure::Denied {
                 subject: subject.to_owned(),
             }),
         }
     }
 
-    /// Complaints about a subscription so far.
-    pub(crate) fn denied_subscriptions(&self, subject: &str) -> u64 {
-        self.events.denied.count(Attempt::Subscribe, subject)
+    /// Watches for a complaint about a subscription that is about to be made.
+    pub(crate) fn watch_subscription(&self, subject: &str) -> Watch<'_> {
+        self.events.denied.watch(Attempt::Subscribe, subject)
     }
 
-    async fn confirm(&self, mut expected: Expected, until: Instant) -> Result<(), Failure> {
+    /// Asks the server what this user may do. Most may do everything, and then no message needs to wait for a complaint.
+    async fn learn_permissions(&self) {
+        #[derive(Deserialize)]
+        struct Answer {
+            data: User,
+        }
+        #[derive(Deserialize)]
+        struct User {
+            permissions: Option<IgnoredAny>,
+        }
+        let until = Instant::now() + PERMISSIONS_WITHIN;
+        let asked = self.request(USER_INFO.to_owned(), Bytes::new(), until);
+        // A server that does not say is taken for one that forbids something.
+        if let Ok(message) = asked.await
+            && let Ok(answer) = serde_json::from_slice::<Answer>(&message.payload)
+            && answer.data.permissions.is_none()
+        {
+            self.events.proven.insert_all();
+        }
+    }
+
+    /// Waits for a sign of the server that it has read everything before; what was on its way when the connection went is
+    /// not waited for.
+    async fn confirm(
+        &self,
+        mut expected: Expected,
+        mut lost: watch::Receiver<u64>,
+        until: Instant,
+    ) -> Result<(), Failure> {
         let until = until.min(Instant::now() + ANSWER_WITHIN);
         let echo = self.client.publish(expected.address.clone(), Bytes::new());
         match timeout_at(until, echo).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) | Err(_) => return Err(Failure::Unconfirmed),
         }
-        match timeout_at(until, expected.arrive()).await {
-            Ok(Some(_)) => Ok(()),
-            Ok(None) | Err(_) => Err(Failure::Unconfirmed),
+        let arrived = async {
+            tokio::select! {
+                biased;
+                arrived = expected.arrive() => arrived.is_some(),
+                _ = lost.changed() => false,
+            }
+        };
+        match timeout_at(until, arrived).await {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(Failure::Unconfirmed),
         }
     }
 
@@ -369,8 +441,11 @@ impl Live {
 #[derive(Debug)]
 struct Events {
     denied: Denied,
+    proven: Proven,
     losses: Losses,
     down_since: Mutex<Option<Instant>>,
+    /// Grows with each loss of the connection.
+    lost: watch::Sender<u64>,
 }
 
 impl Events {
@@ -382,11 +457,16 @@ impl Events {
             }
             Event::Disconnected => {
                 self.down_since().get_or_insert_with(Instant::now);
+                self.lost.send_modify(|lost| *lost += 1);
+                // Another server may have other permissions for the same user.
+                self.proven.forget();
                 tracing::warn!("the connection to NATS is lost");
             }
             Event::SlowConsumer(_) => self.losses.count(Loss::Unread, String::new),
             Event::ServerError(ServerError::Other(said)) => {
-                self.denied.take(&said);
+                if let Some((Attempt::Publish, subject)) = self.denied.take(&said) {
+                    self.proven.contradict(&subject);
+                }
                 tracing::warn!(said = shown(&said), "NATS complains");
             }
             other => tracing::debug!(event = shown(&other.to_string()), "NATS says"),

@@ -48,21 +48,19 @@ pub(crate) enum NotHandled {
     /// The actor says so.
     #[error("the actor answered with an error: {0}")]
     Failed(String),
+    /// No call can carry it, to whatever actor.
+    #[error("a message of {bytes} bytes exceeds the {BODY_BYTES_MAX} that a call can carry")]
+    TooLarge { bytes: usize },
     /// It was not called, or did not answer.
     #[error("{0}")]
     Refused(Refusal),
 }
 
 impl NotHandled {
-    /// Whether the same message would meet the same end whenever it came.
+    /// Whether the same message would meet the same end whenever it came. No refusal says so: it may come from what the
+    /// actor itself called, or from an actor that is not the right one today.
     pub(crate) fn is_permanent(&self) -> bool {
-        matches!(
-            self,
-            Self::Refused(refusal) if matches!(
-                refusal.code,
-                RefusalCode::BadPayload | RefusalCode::TooLarge | RefusalCode::TypeMismatch
-            )
-        )
+        matches!(self, Self::TooLarge { .. })
     }
 }
 
@@ -70,13 +68,9 @@ impl Delivery {
     /// Hands a message to the actor, again and again for a while where it has no room for it.
     pub(crate) async fn deliver(&self, message: BrokerMessage) -> Result<(), NotHandled> {
         if message.body.len() > BODY_BYTES_MAX {
-            return Err(NotHandled::Refused(Refusal::new(
-                RefusalCode::TooLarge,
-                format!(
-                    "a message of {} bytes exceeds the {BODY_BYTES_MAX} that a call can carry",
-                    message.body.len()
-                ),
-            )));
+            return Err(NotHandled::TooLarge {
+                bytes: message.body.len(),
+            });
         }
         let receiver = self.receiver.borrow().clone();
         if let Some(reply_to) = &message.reply_to {

@@ -1,16 +1,25 @@
 //! What a server does not permit.
 //!
-//! NATS says so beside the stream of messages, not in answer to anything. The complaint arrives before the answer to
-//! whatever was sent later, so who compares the count of complaints about a subject before and after learns whether it
-//! was meant.
+//! NATS says so beside the stream of messages, not in answer to anything. So whoever attempts something watches for a
+//! complaint about its subject meanwhile. The complaint arrives before the answer to whatever was sent later, but by
+//! another task, and the client library drops complaints that come by the hundred. That is why an attempt at a subject
+//! that is not [`Proven`] waits a moment longer, and why few such attempts are under way at once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
-/// Subjects that are remembered. Beyond that all are forgotten: only complaints of this moment matter.
-const SUBJECTS_MAX: usize = 1024;
+/// Subjects that are remembered as permitted. Beyond that all are forgotten, and proved again.
+const PROVEN_MAX: usize = 4096;
+
+/// Attempts at unproven subjects under way at once, fewer than the complaints that the client library keeps (128).
+const UNPROVEN_MAX: usize = 64;
+
+/// How long a complaint may take through the client library after the server's next answer has come.
+pub(crate) const COMPLAINT_WITHIN: Duration = Duration::from_millis(5);
 
 /// What was attempted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -19,62 +28,197 @@ pub(crate) enum Attempt {
     Subscribe,
 }
 
+type Key = (Attempt, String);
+
 /// Complaints of one connection's servers.
 #[derive(Debug, Default)]
 pub(crate) struct Denied {
-    counts: Mutex<HashMap<(Attempt, String), u64>>,
+    watched: Mutex<HashMap<Key, Entry>>,
     /// Grows with each complaint.
     news: watch::Sender<u64>,
 }
 
+#[derive(Debug, Default)]
+struct Entry {
+    watchers: usize,
+    complaints: u64,
+}
+
+/// Somebody's look-out for complaints about one subject, from its making on.
+#[derive(Debug)]
+pub(crate) struct Watch<'a> {
+    denied: &'a Denied,
+    key: Key,
+    known: u64,
+}
+
 impl Denied {
-    /// Takes what a server said; `false` where it is about something else.
-    pub(crate) fn take(&self, said: &str) -> bool {
-        let Some((attempt, subject)) = parse(said) else {
-            return false;
-        };
-        let mut counts = self.lock();
-        if counts.len() >= SUBJECTS_MAX {
-            counts.clear();
+    /// Takes what a server said, and says what it is about; `None` where it is something else.
+    pub(crate) fn take(&self, said: &str) -> Option<(Attempt, String)> {
+        let key = parse(said)?;
+        if let Some(entry) = self.lock().get_mut(&key) {
+            entry.complaints += 1;
         }
-        *counts.entry((attempt, subject.to_owned())).or_default() += 1;
-        drop(counts);
         self.news.send_modify(|news| *news += 1);
-        true
+        Some(key)
     }
 
-    /// Complaints so far.
-    pub(crate) fn count(&self, attempt: Attempt, subject: &str) -> u64 {
+    /// Watches for complaints about a subject from now on.
+    pub(crate) fn watch(&self, attempt: Attempt, subject: &str) -> Watch<'_> {
         let key = (attempt, subject.to_owned());
-        self.lock().get(&key).copied().unwrap_or(0)
+        let mut watched = self.lock();
+        let entry = watched.entry(key.clone()).or_default();
+        entry.watchers += 1;
+        let known = entry.complaints;
+        drop(watched);
+        Watch {
+            denied: self,
+            key,
+            known,
+        }
     }
 
-    /// Waits until there is another complaint than the `known` ones.
-    pub(crate) async fn changed(&self, attempt: Attempt, subject: &str, known: u64) {
-        let mut news = self.news.subscribe();
-        while self.count(attempt, subject) == known {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Entry>> {
+        // The map is consistent between any two statements.
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watch<'_> {
+    /// Whether there was a complaint.
+    pub(crate) fn is_denied(&self) -> bool {
+        let watched = self.denied.lock();
+        watched
+            .get(&self.key)
+            .is_some_and(|entry| entry.complaints != self.known)
+    }
+
+    /// Waits until there is one.
+    pub(crate) async fn denied(&self) {
+        let mut news = self.denied.news.subscribe();
+        while !self.is_denied() {
             if news.changed().await.is_err() {
-                // The sender is a field of `self`, so this cannot be; but waiting is right in any case.
+                // The sender outlives `self`, so this cannot be; but waiting is right in any case.
                 std::future::pending::<()>().await;
             }
         }
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(Attempt, String), u64>> {
-        // The map is consistent between any two statements.
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        let mut watched = self.denied.lock();
+        if let Some(entry) = watched.get_mut(&self.key) {
+            entry.watchers -= 1;
+            if entry.watchers == 0 {
+                watched.remove(&self.key);
+            }
+        }
+    }
+}
+
+/// Subjects that may be published to, as far as one connection has learnt.
+#[derive(Debug)]
+pub(crate) struct Proven {
+    subjects: Mutex<HashSet<String>>,
+    /// The server says that it forbids nothing, and has not contradicted itself since.
+    everything: AtomicBool,
+    unproven: Semaphore,
+}
+
+impl Default for Proven {
+    fn default() -> Self {
+        Self {
+            subjects: Mutex::default(),
+            everything: AtomicBool::new(false),
+            unproven: Semaphore::new(UNPROVEN_MAX),
+        }
+    }
+}
+
+impl Proven {
+    pub(crate) fn contains(&self, subject: &str) -> bool {
+        self.everything.load(Ordering::Relaxed) || self.lock().contains(subject)
+    }
+
+    /// A turn for an attempt at a subject that is not proven.
+    pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed; a permit that is none would only mean one attempt too many.
+        self.unproven.acquire().await.ok()
+    }
+
+    pub(crate) fn insert(&self, subject: String) {
+        if self.everything.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut subjects = self.lock();
+        if subjects.len() >= PROVEN_MAX {
+            subjects.clear();
+        }
+        subjects.insert(subject);
+    }
+
+    /// All subjects are permitted.
+    pub(crate) fn insert_all(&self) {
+        self.everything.store(true, Ordering::Relaxed);
+    }
+
+    /// A subject is not permitted, whatever was known before.
+    pub(crate) fn contradict(&self, subject: &str) {
+        self.everything.store(false, Ordering::Relaxed);
+        self.lock().remove(subject);
+    }
+
+    /// Nobody knows any more what is permitted.
+    pub(crate) fn forget(&self) {
+        self.everything.store(false, Ordering::Relaxed);
+        self.lock().clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<String>> {
+        // Every change is a single call.
+        self.subjects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// `Permissions Violation for Publish to "subject"`, and likewise for a subscription, which may name its queue group.
-fn parse(said: &str) -> Option<(Attempt, &str)> {
+fn parse(said: &str) -> Option<(Attempt, String)> {
     let rest = said.split_once("Permissions Violation for ")?.1;
     let (attempt, rest) = match rest.strip_prefix("Publish to ") {
         Some(rest) => (Attempt::Publish, rest),
         None => (Attempt::Subscribe, rest.strip_prefix("Subscription to ")?),
     };
-    let subject = rest.strip_prefix('"')?.split('"').next()?;
-    Some((attempt, subject))
+    Some((attempt, unquoted(rest.strip_prefix('"')?)?))
+}
+
+/// What stands before the closing quotation mark, as it was before the server put it between quotation marks: those
+/// within it, backslashes and characters that do not print have a backslash before them.
+fn unquoted(text: &str) -> Option<String> {
+    let mut unquoted = String::new();
+    let mut rest = text.chars();
+    loop {
+        let escaped = match rest.next()? {
+            '"' => return Some(unquoted),
+            '\\' => rest.next()?,
+            plain => {
+                unquoted.push(plain);
+                continue;
+            }
+        };
+        let digits = match escaped {
+            '"' | '\\' => {
+                unquoted.push(escaped);
+                continue;
+            }
+            'u' => 4,
+            'U' => 8,
+            // The rest are control characters and bytes that are no UTF-8, which no subject here has.
+            _ => return None,
+        };
+        let (number, after) = rest.as_str().split_at_checked(digits)?;
+        unquoted.push(char::from_u32(u32::from_str_radix(number, 16).ok()?)?);
+        rest = after.chars();
+    }
 }
 
 #[cfg(test)]
@@ -85,27 +229,61 @@ mod tests {
     fn a_complaint_names_what_was_attempted_and_the_subject() {
         assert_eq!(
             parse("Permissions Violation for Publish to \"a.b\""),
-            Some((Attempt::Publish, "a.b"))
+            Some((Attempt::Publish, "a.b".to_owned()))
         );
         assert_eq!(
             parse("Permissions Violation for Subscription to \"a.>\" using queue \"q\""),
-            Some((Attempt::Subscribe, "a.>"))
+            Some((Attempt::Subscribe, "a.>".to_owned()))
+        );
+        assert_eq!(
+            parse(r#"Permissions Violation for Publish to "a\"b.\\.\u200b.é""#),
+            Some((Attempt::Publish, "a\"b.\\.\u{200b}.é".to_owned()))
         );
         assert_eq!(parse("Slow Consumer"), None);
-        assert_eq!(parse("Permissions Violation for Publish to a"), None);
+        for broken in ["a", "\"a", r#""a\"#, r#""\u12"#, r#""\ud800""#, r#""\x07""#] {
+            let said = format!("Permissions Violation for Publish to {broken}");
+            assert_eq!(parse(&said), None, "{said}");
+        }
     }
 
     #[tokio::test]
-    async fn whoever_waits_for_a_complaint_hears_of_it() {
+    async fn whoever_watches_a_subject_hears_of_complaints_about_it_and_of_no_other() {
         let denied = Denied::default();
-        let known = denied.count(Attempt::Publish, "a");
-        let waiting = denied.changed(Attempt::Publish, "a", known);
-        let complaining = async {
-            assert!(!denied.take("Slow Consumer"));
-            assert!(denied.take("Permissions Violation for Publish to \"b\""));
-            assert!(denied.take("Permissions Violation for Publish to \"a\""));
+        let complain = |subject: &str| {
+            denied.take(&format!(
+                "Permissions Violation for Publish to \"{subject}\""
+            ))
         };
-        tokio::join!(waiting, complaining);
-        assert_eq!(denied.count(Attempt::Publish, "a"), 1);
+        assert!(complain("a").is_some());
+        let (before, other) = (
+            denied.watch(Attempt::Publish, "a"),
+            denied.watch(Attempt::Publish, "b"),
+        );
+        let complaining = async {
+            assert_eq!(denied.take("Slow Consumer"), None);
+            assert!(!before.is_denied());
+            assert!(complain("a").is_some());
+        };
+        tokio::join!(before.denied(), complaining);
+        let after = denied.watch(Attempt::Publish, "a");
+        assert!(before.is_denied() && !after.is_denied() && !other.is_denied());
+        drop((before, after, other));
+        assert!(denied.lock().is_empty());
+    }
+
+    #[test]
+    fn what_is_proven_is_bounded_and_forgotten_with_the_first_contradiction() {
+        let proven = Proven::default();
+        for number in 0..=PROVEN_MAX {
+            proven.insert(number.to_string());
+        }
+        assert!(proven.lock().len() <= PROVEN_MAX);
+        assert!(proven.contains(&PROVEN_MAX.to_string()));
+        proven.insert_all();
+        assert!(proven.contains("anything"));
+        proven.contradict("forbidden");
+        assert!(!proven.contains("anything") && proven.contains(&PROVEN_MAX.to_string()));
+        proven.contradict(&PROVEN_MAX.to_string());
+        assert!(!proven.contains("anything") && !proven.contains(&PROVEN_MAX.to_string()));
     }
 }

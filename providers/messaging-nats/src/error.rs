@@ -11,7 +11,7 @@ pub(crate) type Answer<T> = Result<Result<T, String>, trellis_provider_sdk::Refu
 const TEXT_BYTES_MAX: usize = 512;
 
 /// Why a message was not sent, or not answered.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum Failure {
     /// The subject is none.
     #[error("`{}` is no subject for a message: {reason}", shown(subject))]

@@ -1,15 +1,18 @@
-//! Where answers to one connection's requests arrive: one subscription, and whoever waits, by number.
+//! Where answers to one connection's requests arrive: one subscription, and whoever waits, by a number.
 //!
 //! The client library has such an inbox of its own. It keeps what it knows of a request that was never answered for as
 //! long as the connection lives, so a server that never answers would fill the provider's memory; this one forgets a
 //! request with whoever waited for it.
+//!
+//! Each address has a number at random. Whoever is asked reads one address, and must not be able to tell those of others:
+//! it could answer for them, or confirm what no server has.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_nats::{Client, Message, Subscriber};
 use futures::StreamExt;
+use rand::Rng;
 use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -23,19 +26,18 @@ pub(crate) const WAITING_MAX: usize = 4096;
 pub(crate) struct Inbox {
     /// What each address begins with.
     prefix: String,
-    next: AtomicU64,
     waiting: Arc<Waiting>,
     /// Holds the subscription, and with it the connection; ends with the inbox.
     _reader: AbortOnDropHandle<()>,
 }
 
-type Waiting = Mutex<HashMap<u64, oneshot::Sender<Message>>>;
+type Waiting = Mutex<HashMap<u128, oneshot::Sender<Message>>>;
 
 /// An address for one message. What comes when this is gone is dropped.
 #[derive(Debug)]
 pub(crate) struct Expected {
     pub(crate) address: String,
-    number: u64,
+    number: u128,
     receiver: oneshot::Receiver<Message>,
     waiting: Arc<Waiting>,
 }
@@ -52,7 +54,6 @@ impl Inbox {
         let reader = tokio::spawn(read(subscriber, prefix.len(), waiting.clone()));
         Ok(Self {
             prefix,
-            next: AtomicU64::new(0),
             waiting,
             _reader: AbortOnDropHandle::new(reader),
         })
@@ -60,7 +61,7 @@ impl Inbox {
 
     /// A new address.
     pub(crate) fn expect(&self) -> Result<Expected, Failure> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let number = rand::rng().random::<u128>();
         let (sender, receiver) = oneshot::channel();
         let mut waiting = lock(&self.waiting);
         if waiting.len() >= WAITING_MAX {
@@ -69,7 +70,7 @@ impl Inbox {
         waiting.insert(number, sender);
         drop(waiting);
         Ok(Expected {
-            address: format!("{}{number}", self.prefix),
+            address: format!("{}{number:032x}", self.prefix),
             number,
             receiver,
             waiting: self.waiting.clone(),
@@ -94,8 +95,8 @@ async fn read(mut subscriber: Subscriber, prefix_bytes: usize, waiting: Arc<Wait
     while let Some(message) = subscriber.next().await {
         let number = message.subject.get(prefix_bytes..);
         let sender = number
-            .and_then(|number| number.parse().ok())
-            .and_then(|number: u64| lock(&waiting).remove(&number));
+            .and_then(|number| u128::from_str_radix(number, 16).ok())
+            .and_then(|number| lock(&waiting).remove(&number));
         if let Some(sender) = sender {
             // Whoever waited may have gone this moment.
             let _ = sender.send(message);
@@ -105,7 +106,7 @@ async fn read(mut subscriber: Subscriber, prefix_bytes: usize, waiting: Arc<Wait
     lock(&waiting).clear();
 }
 
-fn lock(waiting: &Waiting) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Message>>> {
+fn lock(waiting: &Waiting) -> MutexGuard<'_, HashMap<u128, oneshot::Sender<Message>>> {
     // The map is consistent between any two statements.
     waiting.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,6 +1,6 @@
 //! `wasmcloud:messaging` on NATS: actors publish and ask, and messages reach actors.
 //!
-//! [`config`] says what links may configure, [`server`] where they lead, and [`subject`] what they may name. [`senders`]
+//! [`config`] says what links may configure and where they lead, and [`subject`] what they may name. [`senders`]
 //! are the links of actors that call `consumer`; [`receivers`] are the links to actors that export `handler`, each with
 //! its subscriptions: a [`listener`] for a subject, a [`puller`] for a JetStream consumer, both handing messages to the
 //! actor by [`delivery`]. [`connection`] keeps one connection for each server and identity, with an [`inbox`] for answers,
@@ -12,7 +12,6 @@
 //! commands.
 
 pub mod config;
-pub mod server;
 pub mod subject;
 
 mod answers;

@@ -81,7 +81,7 @@ async fn open(
     queue: Option<&str>,
 ) -> Result<Subscriber, Failure> {
     let live: &Live = delivery.connection.up(Instant::now() + OPEN_WITHIN).await?;
-    let known = live.denied_subscriptions(subject.as_str());
+    let complaint = live.watch_subscription(subject.as_str());
     let subject = subject.as_str().to_owned();
     let subscribed = match queue {
         Some(queue) => {
@@ -91,7 +91,7 @@ async fn open(
         None => live.client.subscribe(subject.clone()).await,
     };
     let subscriber = subscribed.map_err(|error| Failure::backend("subscribing", &error))?;
-    live.confirm_subscription(&subject, known).await?;
+    live.confirm_subscription(&subject, complaint).await?;
     Ok(subscriber)
 }
 
@@ -196,7 +196,7 @@ impl<'a> Listening<'a> {
                 self.losses
                     .count(Loss::Failed, || shown(&error.to_string()));
             }
-            Ok(Err(error @ NotHandled::Refused(_))) => {
+            Ok(Err(error @ (NotHandled::Refused(_) | NotHandled::TooLarge { .. }))) => {
                 self.losses
                     .count(Loss::Refused, || shown(&error.to_string()));
             }

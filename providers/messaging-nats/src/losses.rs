@@ -1,4 +1,4 @@
-//! Messages that were given up: counted, and told to the log without flooding it.
+//! Messages that were given up, or have to come again: counted, and told to the log without flooding it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// At most one line in this time for each subscription.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
-/// Why a message was given up.
+/// Why a message was given up, or comes again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Loss {
     /// It came faster than the provider read.
@@ -24,6 +24,8 @@ pub(crate) enum Loss {
 #[derive(Debug)]
 pub(crate) struct Losses {
     what: String,
+    /// What became of them.
+    fate: &'static str,
     counts: [AtomicU64; 4],
     unsaid: Mutex<Unsaid>,
 }
@@ -38,8 +40,18 @@ struct Unsaid {
 impl Losses {
     /// None yet, of what is named.
     pub(crate) fn new(what: impl Into<String>) -> Self {
+        Self::with_fate(what, "messages were given up")
+    }
+
+    /// None yet of those that were not handled, and which a stream will send again.
+    pub(crate) fn for_now(what: impl Into<String>) -> Self {
+        Self::with_fate(what, "messages were not handled and come again")
+    }
+
+    fn with_fate(what: impl Into<String>, fate: &'static str) -> Self {
         Self {
             what: what.into(),
+            fate,
             counts: Default::default(),
             unsaid: Mutex::default(),
         }
@@ -76,7 +88,8 @@ impl Losses {
             failed = of(Loss::Failed),
             refused = of(Loss::Refused),
             last_reason = unsaid.reason,
-            "messages were given up"
+            "{}",
+            self.fate
         );
         unsaid.messages = 0;
         unsaid.last_said = Some(now);
@@ -94,7 +107,8 @@ impl Drop for Losses {
                 what = self.what,
                 messages = unsaid.messages,
                 last_reason = unsaid.reason,
-                "messages were given up"
+                "{}",
+                self.fate
             );
         }
     }

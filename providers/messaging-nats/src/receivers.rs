@@ -11,14 +11,14 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use trellis_nats_connection::Server;
 use trellis_provider_sdk::{Health, Link, LinkError, LinkKey, Outbound};
 
 use crate::config::{Defaults, ReceiverConfig, Source};
-use crate::connection::Connections;
+use crate::connection::{Connections, Direction};
 use crate::delivery::{Delivery, Receiver};
 use crate::listener::listen;
 use crate::puller::{Place, pull};
-use crate::server::Server;
 
 /// How long a new link waits for its subscriptions, so that who has put it can rely on them. After that they go on by
 /// themselves.
@@ -158,7 +158,7 @@ impl Receivers {
         let (stop, done) = (self.kill.child_token(), CancellationToken::new());
         let delivery = Delivery {
             outbound: self.outbound.clone(),
-            connection: self.connections.to(server),
+            connection: self.connections.to(server, Direction::In),
             receiver: received,
             stop: stop.clone(),
             kill: self.kill.clone(),

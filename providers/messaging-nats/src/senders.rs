@@ -8,7 +8,7 @@ use trellis_provider_sdk::{
 };
 
 use crate::config::{Defaults, SenderConfig};
-use crate::connection::{Connection, Connections};
+use crate::connection::{Connection, Connections, Direction};
 use crate::error::Failure;
 use crate::subject;
 
@@ -55,7 +55,7 @@ impl Senders {
         let sender = SenderConfig::read(&link.config, &self.defaults)
             .map(|config| {
                 Arc::new(Sender {
-                    connection: self.connections.to(&config.server),
+                    connection: self.connections.to(&config.server, Direction::Out),
                     config,
                 })
             })

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use async_nats::ServerAddr;
+use percent_encoding::percent_decode_str;
 use trellis_protocol::LatticeName;
 use trellis_protocol::subject::{CONTROL_PREFIX_DEFAULT, Subjects};
 use zeroize::Zeroizing;
@@ -70,6 +71,11 @@ impl LatticeOptions {
     /// The lattice's subjects under the options' prefix.
     pub fn subjects(&self) -> Subjects {
         Subjects::with_control_prefix(self.lattice.clone(), &self.control_prefix)
+    }
+
+    /// The login in the URLs, of which the first counts: one client has one for all its servers.
+    pub(super) fn login(&self) -> Option<Login> {
+        self.urls.iter().find_map(ServerUrl::login)
     }
 
     /// The servers, for people.
@@ -137,6 +143,32 @@ impl ServerUrl {
     pub(super) fn address(&self) -> &ServerAddr {
         &self.0
     }
+
+    /// User and password, or a token, where the URL holds them: the client library reads neither.
+    pub(super) fn login(&self) -> Option<Login> {
+        let decoded = |text| {
+            let text = percent_decode_str(text).decode_utf8_lossy();
+            Zeroizing::new(text.into_owned())
+        };
+        match (self.0.username(), self.0.password()) {
+            (None, None) => None,
+            (Some(token), None) => Some(Login::Token(decoded(token))),
+            (user, Some(password)) => Some(Login::Password {
+                user: decoded(user.unwrap_or_default()),
+                password: decoded(password),
+            }),
+        }
+    }
+}
+
+/// Who connects, as a URL says it.
+#[derive(PartialEq, Eq)]
+pub(super) enum Login {
+    Password {
+        user: Zeroizing<String>,
+        password: Zeroizing<String>,
+    },
+    Token(Zeroizing<String>),
 }
 
 impl FromStr for ServerUrl {
@@ -187,6 +219,17 @@ mod tests {
         };
         let shown = format!("{options:?}").to_lowercase();
         assert!(!shown.contains("hunter2"), "{shown}");
+    }
+
+    #[test]
+    fn a_login_is_read_from_a_url_and_decoded() {
+        let login = |text: &str| text.parse::<ServerUrl>().unwrap().login();
+        let Some(Login::Password { user, password }) = login("nats://u%40x:p%3Aw@a") else {
+            panic!("no password");
+        };
+        assert_eq!((user.as_str(), password.as_str()), ("u@x", "p:w"));
+        assert!(matches!(login("nats://t0ken@a"), Some(Login::Token(token)) if *token == "t0ken"));
+        assert!(login("nats://a").is_none());
     }
 
     #[test]

@@ -63,6 +63,27 @@ async fn a_server_that_is_not_there_is_given_up_at_the_deadline_and_named_withou
 }
 
 #[tokio::test]
+async fn a_login_in_the_url_opens_a_server_that_asks_for_one() {
+    let users = "authorization { users = [ { user: me, password: \"hunt:er\" } ] }";
+    let nats = fixture::Nats::start_with(|launch| launch.extra_config(users));
+    let url = |login: &str| {
+        let url = nats.options().urls[0].reveal().to_owned();
+        let url = url.replace("nats://", &format!("nats://{login}"));
+        LatticeOptions {
+            urls: ServerUrl::parse_list(&url).unwrap(),
+            ..nats.options()
+        }
+    };
+    connect(&url("me:hunt%3Aer@")).await.unwrap();
+    for login in ["me:other@", ""] {
+        assert!(matches!(
+            connect(&url(login)).await,
+            Err(ConnectError::Refused { .. })
+        ));
+    }
+}
+
+#[tokio::test]
 async fn a_server_without_jetstream_is_refused_with_what_to_do() {
     let nats = fixture::Nats::start_with(trellis_nats_server::Launch::without_jetstream);
     let error = connect(&nats.options()).await.unwrap_err();

@@ -3,7 +3,7 @@
 //! What configurations mean, and what those are told who got one wrong.
 
 use super::*;
-use crate::server::Identity;
+use trellis_nats_connection::Identity;
 
 fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs
@@ -35,7 +35,7 @@ fn subject(subject: &str, queue: Option<&str>) -> Source {
 #[test]
 fn a_senders_link_without_configuration_leads_to_the_providers_server() {
     let config = sender(&[]).unwrap();
-    assert_eq!(config.server.uris, ["nats://one:4222"]);
+    assert_eq!(config.server.addresses[0].as_url_str(), "nats://one:4222");
     assert_eq!(config.server.identity, Identity::Nkey("SU".to_owned()));
     assert_eq!(config.ack, PublishAck::Server);
     assert!(config.allows("orders.new"));
@@ -54,7 +54,7 @@ fn without_any_server_a_link_is_refused_and_not_sent_somewhere() {
 #[test]
 fn the_providers_credentials_never_go_to_a_links_server() {
     let config = sender(&[("cluster_uris", "nats://two:4222, tls://three")]).unwrap();
-    assert_eq!(config.server.uris, ["nats://two:4222", "tls://three"]);
+    assert_eq!(config.server.addresses.len(), 2);
     assert_eq!(config.server.identity, Identity::Anonymous);
     assert_eq!(
         sender(&[("credentials", "c")]).unwrap_err().key,
@@ -128,31 +128,6 @@ fn mistakes_name_their_key_and_not_their_value() {
     );
     let most = IN_FLIGHT_MAX.to_string();
     assert!(receiver(&[("subscriptions", "a"), ("max_in_flight", &most)]).is_ok());
-}
-
-#[test]
-fn a_login_in_the_url_is_used_and_is_one_for_all_servers() {
-    let identity = |uris| sender(&[("cluster_uris", uris)]).map(|config| config.server.identity);
-    assert_eq!(
-        identity("nats://u%40x:p%3Aw@two:4222, nats://three"),
-        Ok(Identity::Password {
-            user: "u@x".to_owned(),
-            password: "p:w".to_owned()
-        })
-    );
-    assert_eq!(
-        identity("nats://t0ken@two"),
-        Ok(Identity::Token("t0ken".to_owned()))
-    );
-    for uris in [
-        "nats://u:p@two, nats://u:q@three",
-        "nats://u%zz:p@two",
-        "nats://u:p%4@two",
-    ] {
-        assert_eq!(identity(uris).unwrap_err().key, "cluster_uris", "{uris}");
-    }
-    let both = [("cluster_uris", "nats://u:p@two"), ("client_seed", "SU")];
-    assert_eq!(sender(&both).unwrap_err().key, "cluster_uris");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod faults;
 mod fixture;
+mod hostile;
 mod links;
 mod receiving;
 mod sending;
