@@ -1,9 +1,14 @@
 //! What this host ran, kept on its own disk, so that a host that is started again runs it again.
 //!
-//! The file `running.json` in the state directory (mode 0600) is written whole after each change: beside its place, then
-//! renamed into it, so that a crash leaves the former file or the new one and nothing in between. Stopping an actor or a
-//! provider takes its entry out; stopping the *host* does not, whoever stops it, so that it restores what it ran. Started
-//! with `--clean` it forgets all of it.
+//! The file `running.json` in the state directory (mode 0600) is written whole: beside its place, then renamed into it, so
+//! that a crash leaves the former file or the new one and nothing in between. Stopping an actor or a provider takes its
+//! entry out; stopping the *host* does not, whoever stops it, so that it restores what it ran. Started with `--clean` it
+//! forgets all of it.
+//!
+//! A start does not wait for the disk: its change is with the kernel, which keeps it when the process is killed, and
+//! [`RunningFile::settle`] makes a second file, `running.json.settled`, last behind the answer. Of both the later one that
+//! is whole counts, so a power cut in between costs the restoration of that start and nothing else. A stop does wait:
+//! what somebody ended must not come back. Who removes `running.json` has nothing restored.
 //!
 //! The file says what was wanted, not what is allowed: an actor is restored only if the lattice's state still holds its
 //! id for the same subject key, if its reference still leads to the same content, and after every check that a start
@@ -14,13 +19,16 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use trellis_protocol::EntityId;
 
 /// The file's name in the state directory.
 const FILE_NAME: &str = "running.json";
+
+/// The suffix of the file that the disk has confirmed.
+const SETTLED_SUFFIX: &str = "settled";
 
 /// What a file that cannot be read is renamed to, for people to look at.
 const DAMAGED_SUFFIX: &str = "damaged";
@@ -66,6 +74,9 @@ pub(crate) struct RunningProvider {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Running {
     version: u32,
+    /// Grows with each change, so that of two files the later one is known.
+    #[serde(default)]
+    change: u64,
     #[serde(default)]
     pub(crate) actors: BTreeMap<EntityId, RunningActor>,
     #[serde(default)]
@@ -95,8 +106,11 @@ pub(crate) enum RestoreError {
 #[derive(Debug)]
 pub(crate) struct RunningFile {
     path: PathBuf,
-    /// Held while the file is written, so that files are written in the order of the changes.
+    settled_path: PathBuf,
+    /// Held while the first file is written, so that files are written in the order of the changes.
     running: Mutex<Running>,
+    /// The change that the disk has confirmed, if any by now. Held while it does, and taken before `running`.
+    settled: Mutex<Option<u64>>,
 }
 
 impl RunningFile {
@@ -104,61 +118,125 @@ impl RunningFile {
     /// warning, and the host begins with nothing.
     pub(crate) fn open(state_dir: &Path, clean: bool) -> (Self, Running) {
         let path = state_dir.join(FILE_NAME);
+        let settled_path = path.with_extension(format!("json.{SETTLED_SUFFIX}"));
         let running = if clean {
             Running::default()
         } else {
-            read(&path).unwrap_or_else(|error| {
-                tracing::warn!(%error, "this host does not restore what it ran");
-                put_aside(&path);
-                Running::default()
-            })
+            let settled = read(&settled_path).unwrap_or_else(|error| {
+                tracing::debug!(%error, "there is no second file to restore from");
+                None
+            });
+            later(&path, settled)
         };
         let file = Self {
             path,
+            settled_path,
             running: Mutex::new(running.clone()),
+            settled: Mutex::new(None),
         };
-        if clean {
-            file.save(|_| ());
+        // A second file that nobody goes by must not be the later one of those that are written from here on.
+        if running == Running::default() {
+            file.forget();
         }
         (file, running)
     }
 
+    /// Lasts when [`Self::settle`] has come back; until then, as long as the machine has power.
     pub(crate) fn put_actor(&self, id: &EntityId, actor: RunningActor) {
-        self.save(|running| {
-            running.actors.insert(id.clone(), actor);
+        self.note(|running| {
+            let former = running.actors.insert(id.clone(), actor);
+            former.as_ref() != running.actors.get(id)
         });
     }
 
+    /// Lasts when this comes back.
     pub(crate) fn remove_actor(&self, id: &EntityId) {
-        self.save(|running| {
-            running.actors.remove(id);
-        });
+        self.note(|running| running.actors.remove(id).is_some());
+        self.settle();
     }
 
+    /// As [`Self::put_actor`].
     pub(crate) fn put_provider(&self, id: &EntityId, provider: RunningProvider) {
-        self.save(|running| {
-            running.providers.insert(id.clone(), provider);
+        self.note(|running| {
+            let former = running.providers.insert(id.clone(), provider);
+            former.as_ref() != running.providers.get(id)
         });
     }
 
+    /// As [`Self::remove_actor`].
     pub(crate) fn remove_provider(&self, id: &EntityId) {
-        self.save(|running| {
-            running.providers.remove(id);
-        });
+        self.note(|running| running.providers.remove(id).is_some());
+        self.settle();
     }
 
-    /// Changes and writes. A disk that refuses costs the next restoration, not what runs now.
-    fn save(&self, change: impl FnOnce(&mut Running)) {
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        change(&mut running);
+    /// Waits until the disk has every change made before. A disk that refuses costs the next restoration, not what runs
+    /// now.
+    pub(crate) fn settle(&self) {
+        let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = self.running().clone();
+        if *settled == Some(running.change) {
+            return;
+        }
+        match write(&self.settled_path, &running, Lasting::OnDisk) {
+            Ok(()) => *settled = Some(running.change),
+            Err(error) => tracing::error!(%error, "what runs here is not kept for a restart"),
+        }
+    }
+
+    /// Changes, and hands the file to the kernel. What changes nothing, by its own word, writes nothing, as when an actor
+    /// is restored.
+    fn note(&self, change: impl FnOnce(&mut Running) -> bool) {
+        let mut running = self.running();
+        if !change(&mut running) {
+            return;
+        }
         running.version = VERSION;
-        if let Err(error) = write(&self.path, &running) {
+        running.change += 1;
+        if let Err(error) = write(&self.path, &running, Lasting::InKernel) {
             tracing::error!(%error, "what runs here is not kept for a restart");
+        }
+    }
+
+    /// Leaves nothing of what ran before, on the disk either.
+    fn forget(&self) {
+        match fs::remove_file(&self.settled_path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::error!(%error, path = %self.settled_path.display(), "a file cannot be removed");
+            }
+            _ => {}
+        }
+        let mut running = self.running();
+        running.version = VERSION;
+        running.change = 1;
+        if let Err(error) = write(&self.path, &running, Lasting::OnDisk) {
+            tracing::error!(%error, "what ran here is not forgotten");
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the first file says, or the second where that is later or the first is of no use.
+fn later(path: &Path, settled: Option<Running>) -> Running {
+    match read(path) {
+        Ok(None) => Running::default(),
+        Ok(Some(running)) => match settled {
+            Some(settled) if settled.change > running.change => settled,
+            _ => running,
+        },
+        Err(error) => {
+            let starts_anew = settled.is_none();
+            tracing::warn!(%error, starts_anew, "the file of what ran here cannot be used");
+            put_aside(path);
+            settled.unwrap_or_default()
         }
     }
 }
 
-fn read(path: &Path) -> Result<Running, RestoreError> {
+/// What a file says; `None` where there is none.
+fn read(path: &Path) -> Result<Option<Running>, RestoreError> {
     let io = |source| RestoreError::Io {
         action: "read",
         path: path.to_owned(),
@@ -170,7 +248,7 @@ fn read(path: &Path) -> Result<Running, RestoreError> {
     };
     let file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Running::default()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io(error)),
     };
     let metadata = file.metadata().map_err(io)?;
@@ -197,7 +275,7 @@ fn read(path: &Path) -> Result<Running, RestoreError> {
             running.version
         )));
     }
-    Ok(running)
+    Ok(Some(running))
 }
 
 fn put_aside(path: &Path) {
@@ -207,22 +285,39 @@ fn put_aside(path: &Path) {
     }
 }
 
-fn write(path: &Path, running: &Running) -> Result<(), RestoreError> {
+/// How far a file has come when its writer comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lasting {
+    /// It outlasts this process.
+    InKernel,
+    /// It outlasts a power cut.
+    OnDisk,
+}
+
+fn write(path: &Path, running: &Running, lasting: Lasting) -> Result<(), RestoreError> {
     let io = |source| RestoreError::Io {
         action: "write",
         path: path.to_owned(),
         source,
     };
     let bytes = serde_json::to_vec_pretty(running).map_err(|error| io(error.into()))?;
-    write_atomically(path, &bytes).map_err(io)
+    put_in_place(path, &bytes, lasting).map_err(io)
 }
 
 /// Puts a file (mode 0600) in its place whole: a crash leaves the former one or this one.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    put_in_place(path, bytes, Lasting::OnDisk)
+}
+
+fn put_in_place(path: &Path, bytes: &[u8], lasting: Lasting) -> io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     // Made with mode 0600 under a random name.
     let mut file = tempfile::NamedTempFile::new_in(dir)?;
     file.write_all(bytes)?;
+    if lasting == Lasting::InKernel {
+        file.persist(path).map_err(|error| error.error)?;
+        return Ok(());
+    }
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
     // The rename itself lasts only once the directory is written.
@@ -280,13 +375,64 @@ mod tests {
     fn the_file_is_for_this_user_alone_and_nothing_is_left_beside_it() {
         let dir = tempfile::tempdir().unwrap();
         let (file, _) = RunningFile::open(dir.path(), false);
+        let holds = |names: &[&str]| {
+            let entries = fs::read_dir(dir.path()).unwrap();
+            let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+            paths.sort();
+            assert!(
+                paths
+                    .iter()
+                    .eq(&names.iter().map(|n| dir.path().join(n)).collect::<Vec<_>>())
+            );
+            for path in paths {
+                let mode = fs::metadata(path).unwrap().permissions().mode();
+                assert_eq!(mode & 0o777, 0o600);
+            }
+        };
         file.put_actor(&id("a"), actor(1));
+        holds(&[FILE_NAME]);
+        file.settle();
+        holds(&[FILE_NAME, "running.json.settled"]);
+    }
+
+    #[test]
+    fn of_both_files_the_later_one_that_is_whole_counts() {
+        let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(FILE_NAME);
-        assert_eq!(
-            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        let (file, _) = RunningFile::open(dir.path(), false);
+        file.put_actor(&id("a"), actor(1));
+        let earlier = fs::read(&path).unwrap();
+        file.put_actor(&id("a"), actor(2));
+        file.settle();
+        file.put_actor(&id("b"), actor(1));
+        let later = fs::read(&path).unwrap();
+        let restored = |left: &[u8]| {
+            fs::write(&path, left).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            RunningFile::open(dir.path(), false).1.actors
+        };
+        assert_eq!(restored(&later).len(), 2);
+        // What a power cut leaves of a file that was not yet on the disk.
+        let torn = &later[..later.len() - 1];
+        let zeros = vec![0; later.len()];
+        for left in [&[][..], torn, &zeros, &earlier] {
+            assert_eq!(restored(left), BTreeMap::from([(id("a"), actor(2))]));
+        }
+        // An operator who removes the file has nothing restored.
+        fs::remove_file(&path).unwrap();
+        assert_eq!(RunningFile::open(dir.path(), false).1, Running::default());
+    }
+
+    #[test]
+    fn what_was_stopped_is_on_the_disk_without_settling() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, _) = RunningFile::open(dir.path(), false);
+        file.put_actor(&id("a"), actor(1));
+        file.put_actor(&id("b"), actor(1));
+        file.remove_actor(&id("b"));
+        let settled = read(&dir.path().join("running.json.settled")).unwrap();
+        let actors = settled.unwrap().actors;
+        assert_eq!(actors, BTreeMap::from([(id("a"), actor(1))]));
     }
 
     #[test]
@@ -294,6 +440,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (file, _) = RunningFile::open(dir.path(), false);
         file.put_actor(&id("a"), actor(1));
+        file.settle();
         assert_eq!(RunningFile::open(dir.path(), true).1, Running::default());
         assert!(RunningFile::open(dir.path(), false).1.actors.is_empty());
     }

@@ -116,10 +116,13 @@ impl CompileCache {
             .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32)
             .open(&path)
             .ok()?;
-        if !file.metadata().ok()?.is_file() {
+        let metadata = file.metadata().ok()?;
+        if !metadata.is_file() {
             return None;
         }
-        let mut bytes = Vec::new();
+        // As large as it says, so that machine code is not moved again and again while it is read.
+        let room = metadata.len().min(FILE_BYTES_MAX) + 1;
+        let mut bytes = Vec::with_capacity(usize::try_from(room).ok()?);
         file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
         let (code, content) = bytes.split_at_checked(KEY_BYTES)?;
         if !same(&self.code(&path, content), code) {

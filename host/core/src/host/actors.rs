@@ -330,24 +330,19 @@ impl Shared {
         verified: &VerifiedComponent,
     ) -> Result<(), WriteError> {
         let claims = &verified.claims;
-        let subject = claims.subject.as_str();
+        let public = PublicClaims {
+            call_alias: claims.call_alias.clone(),
+            issuer: claims.issuer.to_string(),
+            name: claims.name.clone(),
+            revision: claims.revision.to_string(),
+            subject: claims.subject.to_string(),
+            tags: Some(claims.tags.clone()),
+            version: claims.version.clone(),
+            config_schema: None,
+        };
         self.state
-            .put_token(id, subject, Some(&verified.token))
-            .await?;
-        self.state.put_component_url(id, reference).await?;
-        self.state
-            .put_claims(&PublicClaims {
-                call_alias: claims.call_alias.clone(),
-                issuer: claims.issuer.to_string(),
-                name: claims.name.clone(),
-                revision: claims.revision.to_string(),
-                subject: subject.to_owned(),
-                tags: Some(claims.tags.clone()),
-                version: claims.version.clone(),
-                config_schema: None,
-            })
-            .await?;
-        Ok(())
+            .put_actor(id, reference, &verified.token, &public)
+            .await
     }
 
     async fn actor_scaled(&self, actor: &Actor) {
@@ -430,7 +425,8 @@ impl Shared {
             }));
     }
 
-    /// Writes the file of what runs, where blocking does no harm.
+    /// Changes the file of what runs, where blocking does no harm. What the disk has not confirmed by then, it does
+    /// behind the answer; a host that stops waits for it.
     pub(super) async fn keep(
         &self,
         change: impl FnOnce(&crate::restore::RunningFile) + Send + 'static,
@@ -442,6 +438,8 @@ impl Shared {
         {
             tracing::error!("what runs here is not kept for a restart");
         }
+        let file = Arc::clone(&self.running);
+        self.tasks.spawn_blocking(move || file.settle());
     }
 }
 

@@ -268,6 +268,7 @@ impl Shared {
                     self.events.publish(&EventData::HealthCheckFailed(check()));
                 }
                 Some(Phase::Failed(reason)) => {
+                    self.roster_changed();
                     self.events.publish(&EventData::HealthCheckFailed(check()));
                     self.tell_stopped(&provider, reason.to_string());
                 }

@@ -107,6 +107,8 @@ impl Shared {
             .router
             .providers()
             .iter()
+            // One that was given up serves nobody: other hosts shall look for another.
+            .filter(|provider| !provider.has_failed())
             .map(|provider| RosterProvider {
                 id: provider.id.clone(),
                 name: provider.name.clone(),

@@ -2,7 +2,7 @@
 
 use trellis_claims::InterfaceName;
 use trellis_protocol::control::{Configuration, Map, PublicClaims};
-use trellis_protocol::subject::lattice_data_bucket;
+use trellis_protocol::subject::{lattice_data_bucket, trellis_bucket};
 use trellis_protocol::{EntityId, Link, LinkName};
 
 use super::*;
@@ -291,6 +291,76 @@ async fn an_id_belongs_to_its_first_subject_until_it_is_released() {
     state.put_token(&id("app"), "MSECOND", None).await.unwrap();
     eventually("the new holder is seen", || {
         state.view().holders().eq([(&id("app"), "MSECOND")])
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_actor_that_may_not_have_its_id_writes_nothing_and_one_that_is_known_neither() {
+    let nats = Nats::start();
+    let connection = nats.connect().await;
+    let state = open(&connection).await;
+    let app = id("app");
+    let claims = |subject: &str, name: &str| PublicClaims {
+        call_alias: None,
+        issuer: "A".into(),
+        name: name.into(),
+        revision: "1".into(),
+        subject: subject.into(),
+        tags: Some(Vec::new()),
+        version: "v".into(),
+        config_schema: None,
+    };
+    let last = async || {
+        let data = lattice_data_bucket(connection.lattice());
+        let trellis = trellis_bucket(connection.lattice());
+        let mut last = Vec::new();
+        for bucket in [data, trellis] {
+            let store = connection.jetstream.get_key_value(bucket).await.unwrap();
+            last.push(store.status().await.unwrap().info.state.last_sequence);
+        }
+        last
+    };
+    let first = claims("MFIRST", "n");
+    state.put_actor(&app, "url", "token", &first).await.unwrap();
+    eventually("it is seen", || {
+        let view = state.view();
+        view.token(&app) == Some("token")
+            && view.component_url(&app) == Some("url")
+            && view.claims_of("MFIRST").is_some()
+    })
+    .await;
+    let before = last().await;
+    state.put_actor(&app, "url", "token", &first).await.unwrap();
+    let error = state
+        .put_actor(&app, "other", "token", &claims("MSECOND", "n"))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, WriteError::IdTaken { .. }), "{error}");
+    assert_eq!(last().await, before);
+
+    // Whatever differs is put, whether the copy knows of it or not.
+    let renamed = claims("MFIRST", "renamed");
+    state
+        .put_actor(&app, "url", "token", &renamed)
+        .await
+        .unwrap();
+    state
+        .put_actor(&app, "moved", "token", &renamed)
+        .await
+        .unwrap();
+    state.release_id(&app).await.unwrap();
+    state
+        .put_actor(&app, "moved", "token", &renamed)
+        .await
+        .unwrap();
+    eventually("what differed is seen", || {
+        let view = state.view();
+        view.holder(&app) == Some("MFIRST")
+            && view.component_url(&app) == Some("moved")
+            && view
+                .claims_of("MFIRST")
+                .is_some_and(|it| it.name == "renamed")
     })
     .await;
 }

@@ -7,6 +7,7 @@
 //! Values keep what this project does not know in them (other tools' keys and links), and a value that is not even of
 //! the right shape is left alone: it is somebody else's, and an error says which key.
 
+mod actor;
 mod error;
 
 pub use error::WriteError;
