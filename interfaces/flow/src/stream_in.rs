@@ -201,6 +201,12 @@ impl StreamIn {
         (std::mem::take(&mut state.permits), tell)
     }
 
+    /// Whether the sender was never given any credit. What it sends then is not a matter of time.
+    pub fn is_unpaid(&self) -> bool {
+        let state = self.state();
+        !state.open && state.failed.is_none()
+    }
+
     /// Whether everything was read.
     pub fn is_read(&self) -> bool {
         let state = self.state();

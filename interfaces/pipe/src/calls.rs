@@ -136,10 +136,11 @@ impl Calls {
         self.questions.remove(&number)
     }
 
-    /// The other end has ended a call of ours.
-    pub(crate) fn leave_outgoing(&mut self, call: CallNumber) {
-        if self.outgoing.remove(&call).is_none() {
-            self.cancelled.remove(&call);
+    /// The other end has ended a call of ours: the call, where its caller has not gone. `None` where there is none.
+    pub(crate) fn leave_outgoing(&mut self, call: CallNumber) -> Option<Option<Arc<Outgoing>>> {
+        match self.outgoing.remove(&call) {
+            Some(outgoing) => Some(Some(outgoing)),
+            None => self.cancelled.remove(&call).map(|_| None),
         }
     }
 
@@ -221,6 +222,12 @@ impl Outgoing {
             }
             None => false,
         }
+    }
+
+    /// Whether it was answered.
+    pub(crate) fn is_answered(&self) -> bool {
+        let slot = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
+        slot.is_none()
     }
 
     /// Ends the call, in whatever state it is.

@@ -15,8 +15,8 @@
 //!
 //! **Neither end trusts the other further than this.** Lengths are checked before anything is reserved; bodies and values
 //! come out of one byte budget; calls, questions and refusals are counted; a call goes on counting while what it leaves
-//! to be written finds no place. Whatever does not keep to the protocol ends
-//! the pipe, with the reason in [`PipeEnd`].
+//! to be written finds no place; frames that come for nothing are paid by those that are of use. Whatever does not keep
+//! to the protocol ends the pipe, with the reason in [`PipeEnd`].
 //!
 //! **Places.** A call counts among those that the callee takes at once until the callee has said its last word. So a
 //! *cancel* is answered, once the work has ended; where it is not within [`CANCEL_WAIT`], the pipe ends. When it does, for
@@ -31,6 +31,7 @@ mod questions;
 mod reader;
 mod refusals;
 mod shared;
+mod strays;
 mod streams;
 mod watch;
 mod writer;

@@ -11,7 +11,7 @@ use trellis_protocol::limits::FRAME_BYTES_MAX;
 use trellis_protocol::pipe::{Control, LENGTH_BYTES, PipeFrame, read_length};
 use trellis_protocol::{Refusal, RefusalCode};
 
-use crate::calls::Answer;
+use crate::calls::{Answer, Outgoing};
 use crate::error::PipeEnd;
 use crate::incoming::{self, Asked};
 use crate::questions;
@@ -111,36 +111,62 @@ async fn read(shared: &Arc<Shared>, frames: &mut Frames) -> PipeEnd {
 
 fn hear(shared: &Arc<Shared>, frames: &mut Frames) -> Result<(), PipeEnd> {
     while let Some(frame) = frames.arrived()? {
-        match decode(&frame)? {
+        let use_of = match decode(&frame)? {
             PipeFrame::Call(frame) => call(shared, frame)?,
             PipeFrame::Control(frame) => control(shared, *frame)?,
+        };
+        match use_of {
+            Use::Some => shared.strays.earn(1),
+            Use::None => shared.strays.spend()?,
         }
     }
     Ok(())
 }
 
-fn control(shared: &Arc<Shared>, frame: Control) -> Result<(), PipeEnd> {
+/// Whether a frame was of use. What is not may have crossed the end of its call, and is paid by what is.
+#[derive(Clone, Copy)]
+enum Use {
+    /// It did something that is bounded otherwise: a place was taken, an answer or bytes that were asked for came.
+    Some,
+    /// It came for nothing, or costs its sender nothing.
+    None,
+}
+
+impl Use {
+    fn of<T>(met: Option<T>) -> Self {
+        if met.is_some() {
+            Self::Some
+        } else {
+            Self::None
+        }
+    }
+}
+
+fn control(shared: &Arc<Shared>, frame: Control) -> Result<Use, PipeEnd> {
     match (shared.side, frame) {
         (Side::Provider, Control::Ask { number, question }) => {
-            questions::answer(shared, number, question)
+            questions::answer(shared, number, question)?;
+            Ok(Use::Some)
         }
         (Side::Provider, Control::ReleaseHost { host }) => {
             questions::release_host(shared, host);
-            Ok(())
+            Ok(Use::Some)
         }
         (Side::Host, Control::Done { number, failure }) => {
             // Whoever asked may have gone, or the answer may come twice.
-            if let Some(asked) = shared.calls().answered(number) {
+            let asked = shared.calls().answered(number);
+            let use_of = Use::of(asked.as_ref());
+            if let Some(asked) = asked {
                 let _ = asked.answer.send(failure.map_or(Ok(()), Err));
             }
-            Ok(())
+            Ok(use_of)
         }
         (_, frame) => Err(wrong_way(frame.kind())),
     }
 }
 
 /// Hands a frame to its call. A call that is not there has ended, which the other end may not know yet.
-fn call(shared: &Arc<Shared>, frame: Frame) -> Result<(), PipeEnd> {
+fn call(shared: &Arc<Shared>, frame: Frame) -> Result<Use, PipeEnd> {
     if let Some(call) = ends(&frame) {
         return last(shared, call, frame);
     }
@@ -151,8 +177,8 @@ fn call(shared: &Arc<Shared>, frame: Frame) -> Result<(), PipeEnd> {
             payload,
             rest,
         } => {
-            let asked = Asked::Invoke { payload, rest };
-            return incoming::admit(shared, call, head, asked);
+            incoming::admit(shared, call, head, Asked::Invoke { payload, rest })?;
+            return Ok(Use::Some);
         }
         Frame::HttpRequest {
             call,
@@ -168,13 +194,15 @@ fn call(shared: &Arc<Shared>, frame: Frame) -> Result<(), PipeEnd> {
                 fields,
                 has_body,
             };
-            return incoming::admit(shared, call, head, asked);
+            incoming::admit(shared, call, head, asked)?;
+            return Ok(Use::Some);
         }
         Frame::Release { lease } => {
             if shared.side == Side::Host {
                 return Err(wrong_way("release"));
             }
             questions::release(shared, lease);
+            return Ok(Use::Some);
         }
         Frame::Cancel { call } => {
             let incoming = shared.calls().incoming(call);
@@ -237,35 +265,41 @@ fn call(shared: &Arc<Shared>, frame: Frame) -> Result<(), PipeEnd> {
         // It ends its call, and so was taken above.
         Frame::Refuse { .. } => {}
     }
-    Ok(())
+    Ok(Use::None)
 }
 
 /// Takes the last frame of a call of ours: the other end is done with it.
-fn last(shared: &Shared, call: CallNumber, frame: Frame) -> Result<(), PipeEnd> {
-    let mut calls = shared.calls();
-    let outgoing = calls.outgoing(call);
-    calls.leave_outgoing(call);
-    drop(calls);
-    match outgoing {
-        Some(outgoing) => answer(call, &outgoing, frame),
-        None => Ok(()),
+fn last(shared: &Shared, call: CallNumber, frame: Frame) -> Result<Use, PipeEnd> {
+    let left = shared.calls().leave_outgoing(call);
+    match left {
+        Some(Some(outgoing)) => answer(call, &outgoing, frame),
+        Some(None) => Ok(Use::Some),
+        None => Ok(Use::None),
     }
 }
 
 /// Hands what a callee says to its caller.
-fn answer(
-    call: CallNumber,
-    outgoing: &crate::calls::Outgoing,
-    frame: Frame,
-) -> Result<(), PipeEnd> {
+fn answer(call: CallNumber, outgoing: &Outgoing, frame: Frame) -> Result<Use, PipeEnd> {
     let answer = match frame {
         Frame::Refuse { refusal, .. } => {
             outgoing.end(&refusal);
-            return Ok(());
+            return Ok(Use::Some);
+        }
+        // Nothing would ever answer the call, which may be out of the table already.
+        Frame::Abort { .. } | Frame::Data { .. } if !outgoing.is_answered() => {
+            outgoing.end(&lost_answer());
+            return Err(PipeEnd::broken(format!(
+                "{} of call {call} came before its head",
+                frame.kind()
+            )));
         }
         Frame::Abort { refusal, .. } => {
             outgoing.download.fail(refusal);
-            return Ok(());
+            return Ok(Use::Some);
+        }
+        Frame::Data { .. } if outgoing.download.is_unpaid() => {
+            outgoing.end(&lost_answer());
+            return whole(call, Some(Err(Broken::Credit)));
         }
         Frame::Data {
             sequence,
@@ -301,7 +335,7 @@ fn answer(
         }
     };
     if outgoing.answer(answer) {
-        Ok(())
+        Ok(Use::Some)
     } else {
         outgoing.end(&lost_answer());
         Err(PipeEnd::broken(format!("call {call} was answered twice")))
@@ -315,10 +349,11 @@ fn lost_answer() -> Refusal {
     )
 }
 
-fn whole(call: CallNumber, pushed: Option<Result<(), Broken>>) -> Result<(), PipeEnd> {
+fn whole(call: CallNumber, pushed: Option<Result<(), Broken>>) -> Result<Use, PipeEnd> {
     match pushed {
+        Some(Ok(())) => Ok(Use::Some),
         // What comes after the end crossed a stop or a failure on its way.
-        None | Some(Ok(()) | Err(Broken::Closed)) => Ok(()),
+        None | Some(Err(Broken::Closed)) => Ok(Use::None),
         Some(Err(Broken::Gap)) => Err(PipeEnd::broken(format!(
             "data of call {call} is out of order"
         ))),

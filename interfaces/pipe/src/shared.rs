@@ -13,6 +13,7 @@ use trellis_protocol::pipe::Control;
 use crate::calls::Calls;
 use crate::error::PipeEnd;
 use crate::outbox::{Message, Outbox};
+use crate::strays::Strays;
 use crate::streams::Reading;
 use crate::{PipeHandler, QUESTIONS_MAX, REFUSALS_MAX, RELEASES_MAX};
 
@@ -37,6 +38,7 @@ pub(crate) struct Shared {
     pub(crate) incoming_max: usize,
     pub(crate) outgoing_max: usize,
     pub(crate) outbox: Outbox,
+    pub(crate) strays: Strays,
     calls: Mutex<Calls>,
     pub(crate) next_call: AtomicU64,
     pub(crate) next_question: AtomicU64,
@@ -68,6 +70,7 @@ impl Shared {
             incoming_max,
             outgoing_max,
             outbox: Outbox::default(),
+            strays: Strays::new(budget_bytes, incoming_max + outgoing_max),
             calls: Mutex::default(),
             next_call: AtomicU64::new(0),
             next_question: AtomicU64::new(0),

@@ -41,6 +41,7 @@ async fn write(shared: &Shared, socket: &OwnedWriteHalf) -> PipeEnd {
         if let Err(end) = write_all(socket, &batch).await {
             return end;
         }
+        shared.strays.earn(batch.len());
         batch.clear();
     }
 }

@@ -28,6 +28,7 @@ pub use failure::{Failure, FailureKind};
 pub use question::{PipeLink, PipeLinkEnd, Question};
 
 use crate::frame::{Frame, FrameError};
+use crate::id::EntityId;
 use crate::limits::{FRAME_BYTES_MAX, INTERFACE_BYTES_MAX};
 
 /// The version of all this, which a provider names in its hello.
@@ -169,6 +170,8 @@ impl Control {
 impl Hello {
     fn check(&self) -> Result<(), FrameError> {
         check("a name", self.name.len(), PROVIDER_NAME_BYTES_MAX)?;
+        // Names and interfaces stand in logs, in events and on people's screens.
+        EntityId::new(&self.name).map_err(|error| malformed(&format!("a name: {error}")))?;
         for interfaces in [&self.serves, &self.calls] {
             check(
                 "a count of interfaces",
@@ -177,6 +180,9 @@ impl Hello {
             )?;
             for interface in interfaces {
                 check("an interface", interface.len(), INTERFACE_BYTES_MAX)?;
+                if !interface.bytes().all(|byte| byte.is_ascii_graphic()) {
+                    return Err(malformed("an interface with characters that none has"));
+                }
             }
         }
         check(
@@ -205,11 +211,15 @@ pub fn read_length(bytes: [u8; LENGTH_BYTES]) -> Result<usize, FrameError> {
     let length = usize::try_from(u32::from_be_bytes(bytes)).unwrap_or(usize::MAX);
     check("a frame", length, FRAME_BYTES_MAX)?;
     if length == 0 {
-        return Err(FrameError::Malformed {
-            reason: "a frame of no bytes".to_owned(),
-        });
+        return Err(malformed("a frame of no bytes"));
     }
     Ok(length)
+}
+
+fn malformed(reason: &str) -> FrameError {
+    FrameError::Malformed {
+        reason: reason.to_owned(),
+    }
 }
 
 fn check(what: &'static str, bytes: usize, limit: usize) -> Result<(), FrameError> {

@@ -42,6 +42,12 @@ pub struct Up {
         action = clap::ArgAction::Set
     )]
     pub allow_file_load: bool,
+    /// Directory of programs that can be started as providers by name: `<name>` or `trellis-<name>`
+    #[arg(long, value_name = "DIR")]
+    pub provider_dir: Option<PathBuf>,
+    /// User as whom provider processes run, where the host is root: a name, a number, or UID:GID [default: nobody]
+    #[arg(long, value_name = "USER")]
+    pub provider_user: Option<String>,
     /// Forget what the host ran before, instead of running it again
     #[arg(long)]
     pub clean: bool,

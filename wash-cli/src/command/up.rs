@@ -16,6 +16,7 @@ use trellis_claims::host::MAY_RUN_ANY;
 use trellis_claims::{
     HostCertificate, NewHostCertificate, SigningKey, TrustRoots, UnixTime, Validity,
 };
+use trellis_host::args::unfit_directory;
 use trellis_host::logging::{self, LogFormat};
 use trellis_host::{Drained, HostError, HostOptions, Shutdown};
 use trellis_lattice::connection::{CONNECT_TIMEOUT_DEFAULT, LatticeOptions, ServerUrl};
@@ -63,6 +64,9 @@ pub(super) fn run(
     if settings.urls_named && !args.daemon {
         // Said here, a wrong address costs a moment; the host would try for longer.
         super::ask(Lattice::connect(settings))?;
+    }
+    if let Some(reason) = args.provider_dir.as_deref().and_then(unfit_directory) {
+        return Err(Failure::local(format!("--provider-dir: {reason}")));
     }
     let account = KeyStore::of(environment)?.account()?;
     let trust = trust(&account, &args.trust, environment)?;
@@ -160,6 +164,8 @@ fn host_options(
     options.certificate = Some(certificate);
     options.allow_file = args.allow_file_load;
     options.provider_factories = providers;
+    options.provider_dir.clone_from(&args.provider_dir);
+    options.provider_user.clone_from(&args.provider_user);
     options.restore = !args.clean;
     Ok(options)
 }
@@ -323,6 +329,12 @@ fn spawn_daemon(args: &Up, settings: &Settings, state_dir: &StateDir) -> Result<
     }
     if args.clean {
         command.arg("--clean");
+    }
+    if let Some(directory) = &args.provider_dir {
+        command.arg("--provider-dir").arg(directory);
+    }
+    if let Some(user) = &args.provider_user {
+        command.args(["--provider-user", user]);
     }
     for file in &args.trust {
         command.arg("--trust").arg(file);

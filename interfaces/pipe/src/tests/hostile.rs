@@ -126,6 +126,25 @@ fn data(call: u64, sequence: u32, bytes: usize) -> Frame {
     }
 }
 
+fn last_data(call: u64) -> Frame {
+    Frame::Data {
+        call,
+        stream: Stream::ToCaller,
+        sequence: 0,
+        bytes: Bytes::from_static(b"x"),
+        last: true,
+        trailers: None,
+    }
+}
+
+fn abort(call: u64) -> Frame {
+    Frame::Abort {
+        call,
+        stream: Stream::ToCaller,
+        refusal: Refusal::new(RefusalCode::Internal, "x"),
+    }
+}
+
 fn response(call: u64) -> Frame {
     Frame::HttpResponse {
         call,
@@ -158,7 +177,13 @@ async fn answers_against_the_rules_end_the_pipe_and_the_outcome_is_unknown() {
         ]
     })
     .await;
+    let headless_body = answered(false, |call| vec![last_data(call)]).await;
+    let headless_abort = answered(true, |call| vec![abort(call)]).await;
+    let unpaid = answered(true, |call| vec![reply(call, 4_000_000), last_data(call)]).await;
     for (what, (end, refusal)) in [
+        ("data of call 0 came before its head", headless_body),
+        ("abort of call 0 came before its head", headless_abort),
+        ("exceeds its credit", unpaid),
         ("answered twice", twice),
         ("answered with http-response", other_kind),
         ("answered with reply", other_kind_for_http),
@@ -227,6 +252,51 @@ async fn frames_of_calls_that_are_not_there_are_ignored() {
     })
     .await;
     assert!(matches!(hand.hear_call().await, Frame::Reply { .. }));
+    drop(pipe);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_without_end_for_calls_that_are_not_there_end_the_pipe() {
+    let stray = [
+        Frame::Cancel { call: 77 },
+        Frame::Credit {
+            call: 77,
+            stream: Stream::ToCallee,
+            bytes: 1,
+        },
+        reply(77, 0),
+        data(77, 9, 1),
+    ];
+    for stray in stray {
+        let (pipe, mut hand, _) = host_and_hand(PipeLimits::default()).await;
+        let flood = with_length(&stray.encode().unwrap()).repeat(1000);
+        let flooding = tokio::spawn(async move {
+            for _ in 0..1000 {
+                hand.bytes(&flood).await;
+            }
+        });
+        let end = tokio::time::timeout(SOON, pipe.ended()).await.unwrap();
+        assert!(broken(end).contains("not there"));
+        flooding.await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn honest_calls_pay_for_their_stray_frames_for_ever() {
+    let (pipe, mut hand, _) = host_and_hand(PipeLimits::default()).await;
+    for call in 0..60_000 {
+        let invoke = Frame::Invoke {
+            call,
+            head: Box::new(head("echo")),
+            payload: Bytes::new(),
+            rest: 0,
+        };
+        hand.say(&invoke).await;
+        assert!(matches!(hand.hear_call().await, Frame::Reply { .. }));
+        for _ in 0..2 {
+            hand.say(&Frame::Cancel { call }).await;
+        }
+    }
     drop(pipe);
 }
 

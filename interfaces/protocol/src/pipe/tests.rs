@@ -191,6 +191,17 @@ fn a_hello_with_too_much_of_anything_is_refused() {
     );
     assert!(hello(|hello| hello.calls = vec!["i".repeat(INTERFACE_BYTES_MAX + 1)]).is_err());
     assert!(hello(|hello| hello.calls_max = CALLS_MAX + 1).is_err());
+    for name in ["", "a b", "\u{1b}[2J", "a\nb"] {
+        let mut bytes = b"\x20\x95\x01\xa0\x90\x90\x01".to_vec();
+        bytes[3] |= u8::try_from(name.len()).unwrap();
+        bytes.splice(4..4, name.bytes());
+        let decoded = Control::decode(&bytes);
+        assert!(
+            matches!(decoded, Err(FrameError::Malformed { .. })),
+            "{name:?}: {decoded:?}"
+        );
+    }
+    assert!(hello(|hello| hello.serves = vec!["a\u{7}".to_owned()]).is_err());
 }
 
 #[test]

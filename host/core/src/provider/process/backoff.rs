@@ -2,8 +2,9 @@
 //!
 //! Two kinds of trouble are told apart. A process that comes up and dies later (killed, out of memory, a defect that some
 //! call meets) is worth restarting for as long as it does not happen without end: at most [`RESTARTS_MAX`] times in
-//! [`RESTARTS_WITHIN`]. One that does not come up at all, or dies before it has served for [`SERVED_MIN`], will hardly do
-//! better the next time: [`FAILED_STARTS_MAX`] of those in a row are enough.
+//! [`RESTARTS_WITHIN`]. One that does not come up at all will hardly do better the next time: [`FAILED_STARTS_MAX`] of
+//! those in a row are enough. One that comes up and dies before it has served for [`SERVED_MIN`] may be no good, or may be
+//! killed by somebody who does not wait for it to come up, so it is given [`SHORT_LIVES_MAX`] attempts.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -17,11 +18,15 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// After such a life the next pause is the first one again.
 const LIFE_GOOD: Duration = Duration::from_secs(60);
 
-/// A process that served for less counts as one that did not come up.
+/// A process that served for less had a short life.
 const SERVED_MIN: Duration = Duration::from_millis(500);
 
 /// Starts in a row that may fail.
 pub(super) const FAILED_STARTS_MAX: u32 = 5;
+
+/// Lives in a row that may be short. Whoever kills a process at fixed times kills it shortly after it came up now and then,
+/// and with pauses of [`PAUSE_MAX`] a minute has a dozen lives at most.
+const SHORT_LIVES_MAX: u32 = 20;
 
 /// Restarts that are made within [`RESTARTS_WITHIN`].
 const RESTARTS_MAX: usize = 120;
@@ -43,6 +48,8 @@ pub(super) enum Next {
 pub(super) enum GaveUp {
     #[error("{FAILED_STARTS_MAX} starts in a row have failed")]
     Starts,
+    #[error("it has ended soon after its start {SHORT_LIVES_MAX} times in a row")]
+    ShortLives,
     #[error(
         "it has ended more than {RESTARTS_MAX} times within {} minutes",
         RESTARTS_WITHIN.as_secs() / 60
@@ -54,6 +61,7 @@ pub(super) enum GaveUp {
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
     failed_starts: u32,
+    short_lives: u32,
     step: u32,
     restarts: VecDeque<Instant>,
 }
@@ -62,8 +70,12 @@ impl Backoff {
     /// An incarnation has ended after it was up for so long; `None` where it did not come up.
     pub(super) fn ended(&mut self, now: Instant, life: Option<Duration>) -> Next {
         match life {
-            Some(life) if life >= SERVED_MIN => self.failed_starts = 0,
-            _ => self.failed_starts += 1,
+            None => self.failed_starts += 1,
+            Some(life) if life < SERVED_MIN => {
+                self.failed_starts = 0;
+                self.short_lives += 1;
+            }
+            Some(_) => (self.failed_starts, self.short_lives) = (0, 0),
         }
         if life.is_some_and(|life| life >= LIFE_GOOD) {
             self.step = 0;
@@ -77,6 +89,9 @@ impl Backoff {
         }
         if self.failed_starts >= FAILED_STARTS_MAX {
             return Next::GiveUp(GaveUp::Starts);
+        }
+        if self.short_lives >= SHORT_LIVES_MAX {
+            return Next::GiveUp(GaveUp::ShortLives);
         }
         if self.restarts.len() >= RESTARTS_MAX {
             return Next::GiveUp(GaveUp::Restarts);
@@ -125,16 +140,22 @@ mod tests {
     }
 
     #[test]
-    fn starts_that_fail_in_a_row_are_given_up_and_a_short_life_is_such_a_start() {
-        let now = Instant::now();
-        for life in [None, Some(SERVED_MIN - Duration::from_millis(1))] {
-            let mut backoff = Backoff::default();
-            for _ in 1..FAILED_STARTS_MAX {
-                assert!(matches!(backoff.ended(now, life), Next::After(_)));
+    fn regression_a_process_that_is_killed_as_soon_as_it_is_up_is_not_given_up_within_a_minute() {
+        // Kills came by the clock, and the pauses grew: five in a row met a process that had just come up.
+        let (mut backoff, start) = (Backoff::default(), Instant::now());
+        let mut now = start;
+        while now < start + 60 * SECOND {
+            let life = SERVED_MIN / 2;
+            match backoff.ended(now, Some(life)) {
+                Next::After(pause) => now += pause + life,
+                Next::GiveUp(why) => panic!("{why} after {:?}", now - start),
             }
-            assert_eq!(backoff.ended(now, life), Next::GiveUp(GaveUp::Starts));
         }
-        let mut backoff = Backoff::default();
+    }
+
+    #[test]
+    fn starts_that_fail_in_a_row_are_given_up() {
+        let (mut backoff, now) = (Backoff::default(), Instant::now());
         for _ in 0..20 {
             assert!(matches!(backoff.ended(now, None), Next::After(_)));
             assert!(matches!(
@@ -142,6 +163,20 @@ mod tests {
                 Next::After(_)
             ));
         }
+        for _ in 1..FAILED_STARTS_MAX {
+            assert!(matches!(backoff.ended(now, None), Next::After(_)));
+        }
+        assert_eq!(backoff.ended(now, None), Next::GiveUp(GaveUp::Starts));
+    }
+
+    #[test]
+    fn short_lives_in_a_row_are_given_up_later_than_starts_that_fail() {
+        let (mut backoff, now) = (Backoff::default(), Instant::now());
+        let short = Some(SERVED_MIN - Duration::from_millis(1));
+        for _ in 1..SHORT_LIVES_MAX {
+            assert!(matches!(backoff.ended(now, short), Next::After(_)));
+        }
+        assert_eq!(backoff.ended(now, short), Next::GiveUp(GaveUp::ShortLives));
     }
 
     #[test]

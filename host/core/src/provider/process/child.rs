@@ -4,8 +4,9 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
-use tempfile::TempDir;
 use tokio::time::timeout;
+
+use super::temporary::Temporary;
 
 /// How long a process may take to end by itself once its socket is closed, and again after it was asked by a signal.
 const GRACE: Duration = Duration::from_secs(1);
@@ -16,11 +17,11 @@ pub(super) struct Child {
     child: tokio::process::Child,
     group: Option<Pid>,
     /// Removed after the process has ended.
-    _temporary: Option<TempDir>,
+    temporary: Option<Temporary>,
 }
 
 impl Child {
-    pub(super) fn new(child: tokio::process::Child, temporary: Option<TempDir>) -> Self {
+    pub(super) fn new(child: tokio::process::Child, temporary: Option<Temporary>) -> Self {
         let group = child
             .id()
             .and_then(|id| i32::try_from(id).ok())
@@ -28,7 +29,7 @@ impl Child {
         Self {
             child,
             group,
-            _temporary: temporary,
+            temporary,
         }
     }
 
@@ -48,21 +49,34 @@ impl Child {
     /// Ends it: some time to go by itself, then a signal that can be heeded, then one that cannot. Its socket should be
     /// closed before.
     pub(super) async fn end(&mut self) -> Option<ExitStatus> {
-        if let Ok(status) = timeout(GRACE, self.ended()).await {
-            return status;
+        let mut ended = timeout(GRACE, self.ended()).await;
+        if ended.is_err() {
+            self.signal(Signal::TERM);
+            ended = timeout(GRACE, self.ended()).await;
         }
-        self.signal(Signal::TERM);
-        if let Ok(status) = timeout(GRACE, self.ended()).await {
-            return status;
+        match ended {
+            Ok(status) => {
+                self.clear().await;
+                status
+            }
+            Err(_) => self.kill().await,
         }
-        self.kill().await
     }
 
     /// Ends it at once.
     pub(super) async fn kill(&mut self) -> Option<ExitStatus> {
         self.signal(Signal::KILL);
         // The kernel may need a while, for a process that waits for a disk; nobody waits here for long.
-        timeout(GRACE, self.ended()).await.ok().flatten()
+        let status = timeout(GRACE, self.ended()).await.ok().flatten();
+        self.clear().await;
+        status
+    }
+
+    /// Removes its temporary files.
+    async fn clear(&mut self) {
+        if let Some(temporary) = self.temporary.take() {
+            temporary.remove().await;
+        }
     }
 
     fn signal(&self, signal: Signal) {

@@ -15,6 +15,8 @@ use trellis_provider_sdk::{
     StartError,
 };
 
+use crate::actor::output::printable;
+
 /// Questions for its health that a process may leave unanswered in a row. With one more it is taken for hung, and ended.
 const UNANSWERED_MAX: u32 = 2;
 
@@ -129,7 +131,7 @@ impl Provider for Door {
                 self.unanswered.store(0, Ordering::Relaxed);
                 match answer {
                     Ok(()) => Health::Healthy,
-                    Err(failure) => Health::Failing(failure.reason),
+                    Err(failure) => Health::Failing(plain(&failure.reason)),
                 }
             }
             Err(end) => Health::Failing(format!("its process is gone: {end}")),
@@ -147,26 +149,31 @@ impl Provider for Door {
 pub(super) fn start_error(failure: Failure) -> StartError {
     match (failure.kind, failure.subject) {
         (FailureKind::Config, Some(key)) => StartError::Config {
-            key,
-            reason: failure.reason,
+            key: plain(&key),
+            reason: plain(&failure.reason),
         },
-        _ => StartError::Backend(failure.reason),
+        _ => StartError::Backend(plain(&failure.reason)),
     }
 }
 
 fn link_error(failure: Failure) -> LinkError {
+    let reason = plain(&failure.reason);
     match (failure.kind, failure.subject, failure.holder) {
         (FailureKind::Config, Some(key), _) => LinkError::Config {
-            key,
-            reason: failure.reason,
+            key: plain(&key),
+            reason,
         },
-        (FailureKind::Conflict, Some(resource), Some(holder)) => {
-            LinkError::Conflict { resource, holder }
-        }
-        _ => LinkError::Backend {
-            reason: failure.reason,
+        (FailureKind::Conflict, Some(resource), Some(holder)) => LinkError::Conflict {
+            resource: plain(&resource),
+            holder,
         },
+        _ => LinkError::Backend { reason },
     }
+}
+
+/// What a process says, in a form that can do nothing to a terminal: it goes into logs, events and answers to operators.
+fn plain(text: &str) -> String {
+    printable(text).into_owned()
 }
 
 fn pipe_end(end: LinkEnd) -> PipeLinkEnd {

@@ -1,7 +1,8 @@
 //! As whom and with what a provider process runs (D19).
 //!
-//! It has descriptor 3 and what the system gives to everybody. It has no capabilities, whoever it runs as. It gets an environment of a few harmless names, a temporary
-//! directory of its own, the root directory to stand in, a process group of its own, and no way to new privileges. From the
+//! It has descriptor 3 and what the system gives to everybody. It has no capabilities, whoever it runs as. It gets an
+//! environment of a few harmless names, a temporary directory of its own, the root directory to stand in, a process group
+//! of its own, and no way to new privileges. Where memory runs out, the kernel is to end it before its host. From the
 //! host's files (its key, its state, its credentials) it is kept in one of two ways:
 //!
 //! - A host that is root runs it as another user, where that user can reach the program.
@@ -12,9 +13,9 @@
 //! first provider process on the host is not dumpable, so that nobody but root can trace it or read its environment.
 
 use std::ffi::OsString;
-use std::fs::{Metadata, Permissions};
+use std::fs::Metadata;
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use landlock::{
@@ -22,9 +23,9 @@ use landlock::{
     RulesetCreatedAttr, RulesetError, Scope, path_beneath_rules,
 };
 use rustix::process::DumpableBehavior;
-use tempfile::TempDir;
 
 use super::program::Program;
+use super::temporary::{Temporary, sweep_once};
 
 /// The only names of the host's environment that a provider sees. None of the host's own settings is among them, and none
 /// that usually holds a secret.
@@ -79,7 +80,7 @@ pub(super) struct Confinement {
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub(super) confinement: Confinement,
-    pub(super) temporary: Option<TempDir>,
+    pub(super) temporary: Option<Temporary>,
     /// For the log: how it is kept from the host's files.
     pub(super) means: Means,
 }
@@ -118,7 +119,7 @@ pub(super) fn prepare(program: &Program, options: &IsolationOptions) -> Prepared
     let (landlock, means) = match &user {
         Ok(user) => (None, Means::User(*user)),
         Err(why_not) => {
-            let writable = temporary.as_ref().map(TempDir::path);
+            let writable = temporary.as_ref().map(Temporary::path);
             match rules(program.path(), &options.private_paths, writable) {
                 Ok(rules) => (Some(rules), Means::Landlock),
                 Err(error) => (
@@ -209,19 +210,10 @@ fn permissions(metadata: &Metadata, user: User) -> u32 {
     metadata.mode() >> shift & 0o7
 }
 
-/// A directory of the process's own, with nobody else's files in it.
-fn temporary_directory(user: Option<User>) -> Option<TempDir> {
-    let made = tempfile::Builder::new()
-        .prefix("trellis-provider-")
-        .permissions(Permissions::from_mode(0o700))
-        .tempdir()
-        .and_then(|directory| {
-            if let Some(user) = user {
-                std::os::unix::fs::chown(directory.path(), Some(user.uid), Some(user.gid))?;
-            }
-            Ok(directory)
-        });
-    match made {
+/// A directory of the process's own.
+fn temporary_directory(user: Option<User>) -> Option<Temporary> {
+    sweep_once(user);
+    match Temporary::make(user) {
         Ok(directory) => Some(directory),
         Err(error) => {
             tracing::warn!(%error, "a provider process gets no temporary directory of its own");
@@ -288,6 +280,7 @@ fn open_around(directory: &Path, private: &[PathBuf], readable: &mut Vec<PathBuf
 mod tests {
     use super::*;
     use std::fs;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn everything_but_what_is_private_is_opened_and_no_link_leads_back() {

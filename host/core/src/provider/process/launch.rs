@@ -30,8 +30,12 @@ const HELLO_MAX: Duration = Duration::from_secs(10);
 /// Time that it then has to start.
 const START_MAX: Duration = Duration::from_secs(30);
 
-/// How long the end of one of the two, process and socket, waits for that of the other.
+/// How long the end of the socket waits for that of the process.
 const TOGETHER_MAX: Duration = Duration::from_secs(1);
+
+/// How long the last frames of a process that has ended are read. Short: something that it started may hold the socket
+/// open, and calls that are let in meanwhile are lost.
+const LAST_FRAMES_MAX: Duration = Duration::from_millis(100);
 
 /// How long the last lines of a process that has ended are waited for.
 const LAST_LINES_MAX: Duration = Duration::from_millis(250);
@@ -318,7 +322,7 @@ impl Incarnation {
         tokio::select! {
             status = self.process.child.ended() => {
                 // Calls in flight end by the socket's own end, which says that their outcome is unknown.
-                let _ = timeout(TOGETHER_MAX, pipe.ended()).await;
+                let _ = timeout(LAST_FRAMES_MAX, pipe.ended()).await;
                 exit(status)
             }
             end = pipe.ended() => match &end {

@@ -1,9 +1,9 @@
 //! What a provider process prints: into the host's log line by line, with the provider's id, and the end of it into a short
 //! memory for reports about its death.
 //!
-//! Both of its streams are always read, whatever the host makes of them, so that a process that prints is never held up.
-//! What it can cost the host is bounded instead: a line has a longest length, a second a number of lines, the memory a
-//! size.
+//! Both of its streams are always read, whatever the host makes of them, so that a process is not held up by what it
+//! prints, short of [`BYTES_PER_SECOND`]. What it can cost the host is bounded: a line has a longest length, a second a number
+//! of lines and of bytes, the memory a size.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -22,6 +22,15 @@ const BURST_LINES: u32 = 1_000;
 
 /// Lines that it may log in a second over a longer time. What exceeds them is dropped and counted.
 const LINES_PER_SECOND: u32 = 200;
+
+/// Bytes of a stream that are read at once after it was quiet.
+const BURST_BYTES: usize = 4 * 1024 * 1024;
+
+/// Bytes of a stream that are read in a second over a longer time. Who prints more waits.
+const BYTES_PER_SECOND: usize = 1024 * 1024;
+
+/// What a line costs beside its bytes, so that empty ones are not for nothing.
+const LINE_COST_BYTES: usize = 16;
 
 /// Lines that are remembered for a report.
 pub(super) const TAIL_LINES_MAX: usize = 20;
@@ -76,8 +85,16 @@ impl Log {
     pub(super) async fn follow(&self, mut stream: impl AsyncRead + Unpin, which: Stream) {
         let mut lines = Lines::default();
         let mut piece = [0; READ_BYTES];
+        let mut pace = Pace::new(Instant::now());
         while let Ok(read @ 1..) = stream.read(&mut piece).await {
-            lines.feed(&piece[..read], |line| self.take(which, line));
+            let mut cost = read;
+            lines.feed(&piece[..read], |line| {
+                cost += LINE_COST_BYTES;
+                self.take(which, line);
+            });
+            if let Some(pause) = pace.read(Instant::now(), cost) {
+                tokio::time::sleep(pause).await;
+            }
         }
         lines.finish(|line| self.take(which, line));
     }
@@ -215,6 +232,30 @@ impl Tail {
     }
 }
 
+/// How fast a stream is read: it costs time even where nothing of it is kept.
+#[derive(Debug)]
+struct Pace {
+    /// Until when what was read would have been enough at [`BYTES_PER_SECOND`].
+    paid_until: Instant,
+}
+
+impl Pace {
+    fn new(now: Instant) -> Self {
+        Self { paid_until: now }
+    }
+
+    /// So many bytes were read; how long to wait before more are.
+    fn read(&mut self, now: Instant, bytes: usize) -> Option<Duration> {
+        let seconds =
+            |bytes: usize| Duration::from_secs(1).mul_f64(bytes as f64 / BYTES_PER_SECOND as f64);
+        self.paid_until = self.paid_until.max(now) + seconds(bytes);
+        let ahead = self.paid_until.saturating_duration_since(now);
+        ahead
+            .checked_sub(seconds(BURST_BYTES))
+            .filter(|pause| !pause.is_zero())
+    }
+}
+
 /// How many lines may still be logged.
 #[derive(Debug)]
 struct Allowance {
@@ -324,10 +365,21 @@ mod tests {
         assert_eq!(more, LINES_PER_SECOND as usize);
     }
 
+    #[test]
+    fn a_stream_is_read_at_once_after_a_quiet_time_and_at_its_pace_beyond() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        assert_eq!(pace.read(start, BURST_BYTES), None);
+        let pause = pace.read(start, BYTES_PER_SECOND);
+        assert_eq!(pause, Some(Duration::from_secs(1)));
+        let later = start + Duration::from_secs(60);
+        assert_eq!(pace.read(later, BURST_BYTES), None);
+    }
+
     #[tokio::test]
     async fn output_without_an_end_is_read_and_bounded() {
         let log = Log::new(EntityId::new("p").unwrap());
-        let endless = tokio::io::repeat(b'x').take(16 * 1024 * 1024);
+        let endless = tokio::io::repeat(b'x').take(BURST_BYTES as u64);
         log.follow(endless, Stream::Stderr).await;
         assert_eq!(log.tail().len(), 1);
         assert_eq!(log.tail()[0].len(), LINE_BYTES_MAX);

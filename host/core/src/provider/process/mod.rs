@@ -3,6 +3,7 @@
 //! ```text
 //! program     what a reference leads to: an executable file, checked before anything is started
 //! isolation   as whom and with what it runs: another user, else Landlock; an environment of a few names (D19)
+//! temporary   the directory for its temporary files, and those that killed hosts have left
 //! spawn       the one thread that forks, what happens between fork and exec
 //! child       the process: how it is waited for and ended, with everything it started
 //! log         its standard output and error, into the host's log and into a short memory for reports
@@ -25,6 +26,7 @@ mod log;
 pub(crate) mod program;
 mod spawn;
 mod supervisor;
+mod temporary;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 mod tests;

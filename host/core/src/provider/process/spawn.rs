@@ -32,6 +32,9 @@ const SOCKET_FD: RawFd = 3;
 /// Descriptors that are closed one by one where the kernel cannot do it at once.
 const DESCRIPTORS_MAX: RawFd = 4_096;
 
+/// How much likelier than others the kernel takes a provider process where memory runs out: by half of all memory.
+const OOM_SCORE: &str = "500";
+
 /// How often descriptor 3 is fought for.
 const ATTEMPTS_MAX: usize = 8;
 
@@ -137,7 +140,20 @@ fn fork_once(
     unsafe {
         command.pre_exec(in_child);
     }
-    command.spawn()
+    let child = command.spawn()?;
+    prefer_for_oom(&child);
+    Ok(child)
+}
+
+/// Has the kernel end the process, and not its host, where the machine's memory runs out.
+fn prefer_for_oom(child: &Child) {
+    let Some(pid) = child.id() else {
+        return;
+    };
+    // Raising it is allowed to everybody who may write the file at all.
+    if let Err(error) = std::fs::write(format!("/proc/{pid}/oom_score_adj"), OOM_SCORE) {
+        tracing::debug!(pid, %error, "a provider process is no likelier than its host to be ended where memory runs out");
+    }
 }
 
 /// Keeps descriptor 3 taken, by a descriptor of ours where it was free.
@@ -146,10 +162,13 @@ fn hold_socket_fd() -> io::Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(null, SOCKET_FD)?)
 }
 
-/// What a descriptor refers to.
+/// What a descriptor refers to. One that somebody else has just closed is worth another attempt.
 fn identity(descriptor: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
-    let stat = rustix::fs::fstat(descriptor)?;
-    Ok((stat.st_dev, stat.st_ino))
+    match rustix::fs::fstat(descriptor) {
+        Ok(stat) => Ok((stat.st_dev, stat.st_ino)),
+        Err(Errno::BADF) => Err(Errno::AGAIN.into()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Descriptor 3, whatever it is.

@@ -125,6 +125,12 @@ async fn under_landlock_the_hosts_files_are_out_of_reach_and_nothing_can_be_writ
     );
     let temporary = ask(&process, "temporary", "").await.unwrap();
     assert!(temporary.contains("trellis-provider-"), "{temporary}");
+    let score = ask(&process, "read", "/proc/self/oom_score_adj").await;
+    assert_eq!(
+        score.unwrap().trim(),
+        "500",
+        "it is ended before its host where memory runs out"
+    );
     let host = std::process::id();
     let environment = format!("/proc/{host}/environ");
     assert_eq!(ask(&process, "read", &environment).await.unwrap(), denied);
@@ -150,6 +156,12 @@ async fn a_host_that_is_root_runs_a_program_as_another_user() {
     assert_eq!(ask(&process, "write", &open).await.unwrap(), denied);
     let temporary = ask(&process, "temporary", "").await.unwrap();
     assert!(temporary.contains("trellis-provider-"), "{temporary}");
+    let score = ask(&process, "read", "/proc/self/oom_score_adj").await;
+    assert_eq!(
+        score.unwrap().trim(),
+        "500",
+        "it is ended before its host where memory runs out"
+    );
     let host = std::process::id();
     let environment = format!("/proc/{host}/environ");
     assert_eq!(ask(&process, "read", &environment).await.unwrap(), denied);

@@ -10,6 +10,7 @@ use trellis_provider_sdk::{Health, Link, LinkEnd, LinkError, Provider as _};
 use super::super::super::running::{End, LinkPlace, RunningProvider, WantedLink};
 use super::super::supervisor::{Phase, Supervised};
 use super::fixture::{SOON, Workshop, ask, call, kill, phase, runs, soon};
+use super::provider::script;
 use crate::invocation::Invocation;
 
 fn link(refuse: Option<&str>) -> Link {
@@ -224,6 +225,20 @@ async fn a_stopped_process_shuts_down_and_is_gone_with_everything_it_started() {
         RefusalCode::NotHere
     );
     assert!(process.stop(Duration::ZERO).await, "again does no harm");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_whose_socket_is_held_open_by_what_it_left_behind_is_started_again_at_once() {
+    let workshop = Workshop::new();
+    let left = script().replacen('\n', "\nsetsid sleep 20 &\n", 1);
+    let program = workshop.program("leaves", &left);
+    let (process, _) = Supervised::start(workshop.order(&program)).await.unwrap();
+    kill(&ask(&process, "pid", "").await.unwrap());
+    let restarting = phase(&process, |phase| matches!(phase, Phase::Restarting(_)));
+    let at_once = tokio::time::timeout(Duration::from_millis(800), restarting).await;
+    assert!(at_once.is_ok(), "nobody is let in to what is dead");
+    phase(&process, |phase| *phase == Phase::Up(2)).await;
+    assert_eq!(ask(&process, "echo", "x").await.unwrap(), "x");
 }
 
 #[tokio::test(flavor = "multi_thread")]
