@@ -172,15 +172,22 @@ impl Drop for HostProcess {
 }
 
 /// Kills the processes of the providers of a host, named by its own, and says how many there were.
-///
-/// # Panics
-/// Never: the ids of processes are ids.
 pub fn kill_providers(host: u32) -> usize {
+    signal_providers(host, Signal::KILL)
+}
+
+/// Stops the processes of the providers of a host where they are, and says how many there were. They hold their sockets
+/// and never answer.
+pub fn freeze_providers(host: u32) -> usize {
+    signal_providers(host, Signal::STOP)
+}
+
+fn signal_providers(host: u32, signal: Signal) -> usize {
     let providers = provider_pids(host);
     for pid in &providers {
         let pid = i32::try_from(*pid).ok().and_then(Pid::from_raw);
         // It may have ended by itself since.
-        let _ = kill_process(pid.expect("a process has an id"), Signal::KILL);
+        let _ = kill_process(pid.expect("a process has an id"), signal);
     }
     providers.len()
 }

@@ -1,5 +1,6 @@
 //! Providers by both doors: a whole application over each, and nobody can tell which it is.
 
+use std::path::Path;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -8,7 +9,7 @@ use trellis_lattice_tests::lattice::http_config;
 use trellis_lattice_tests::load::{Ask, Load};
 use trellis_lattice_tests::memory::anonymous_bytes;
 use trellis_lattice_tests::process::{kill_providers, provider_pids};
-use trellis_lattice_tests::{Door, Lattice, Setting, eventually};
+use trellis_lattice_tests::{Door, HostId as _, HostProcess, Lattice, Setting, eventually};
 use trellis_test_backends::Redis;
 
 use crate::setting::over_all_settings;
@@ -140,30 +141,67 @@ async fn an_http_server_whose_process_was_killed_listens_where_it_did() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_providers_process_ends_with_its_host_however_that_ends() {
+async fn a_providers_process_ends_with_its_host_however_that_ends_and_is_restored() {
     let lattice = Lattice::start().await;
     let mut host = lattice.host("a").spawn().await;
-    for kill in [true, false] {
-        lattice
-            .provide(Door::Process, &host, "keyvalue-nats", "kv", &[])
-            .await;
-        let providers = provider_pids(host.pid());
-        assert_eq!(providers.len(), 1, "{providers:?}");
-        if kill {
-            host.kill();
-        } else {
-            host.terminate();
-            assert_eq!(host.exit_code().await, Some(0));
-        }
-        eventually("the provider has ended", async || {
-            (!is_running(providers[0])).then_some(())
-        })
+    lattice
+        .provide(Door::Process, &host, "keyvalue-nats", "kv", &[])
         .await;
-        if kill {
-            std::fs::remove_file(host.state_dir().join("running.json")).expect("it ran something");
-            host.start_again(&lattice).await;
-        }
+    let only = |host: &HostProcess| match provider_pids(host.pid())[..] {
+        [only] => Some(only),
+        _ => None,
+    };
+    let first = only(&host).expect("the provider is a process");
+    host.kill();
+    eventually("the killed host's provider has ended", async || {
+        (!is_running(first)).then_some(())
+    })
+    .await;
+    host.start_again(&lattice).await;
+    let second = eventually("the provider runs again", async || only(&host)).await;
+    host.terminate();
+    assert_eq!(host.exit_code().await, Some(0));
+    eventually("the stopped host's provider has ended", async || {
+        (!is_running(second)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_does_not_start_says_why_by_either_door() {
+    let lattice = Lattice::start().await;
+    let host = lattice.host("a").start().await;
+    let mut told = Vec::new();
+    for (door, id) in [(Door::BuiltIn, "cache-a"), (Door::Process, "cache-b")] {
+        let wrong = [("prefixx", "a")];
+        let tried = lattice.try_provide(door, &host, "keyvalue-redis", id, &wrong);
+        let failed = tried.await.expect_err("there is no such key");
+        assert!(failed.error.contains("prefixx"), "{failed:?}");
+        told.push(failed.code);
     }
+    assert_eq!(told[0], told[1]);
+
+    let strict = lattice.host("b").without_files().start().await;
+    let missing = lattice.files().join("missing");
+    let text = lattice.files().join("text");
+    std::fs::write(&text, "no program").expect("a file can be written");
+    for (host, path, word) in [
+        (&host, missing.as_path(), "missing"),
+        (&host, text.as_path(), "text"),
+        (&host, Path::new("/bin/true"), "/bin/true"),
+        (&strict, Path::new("/bin/true"), "file"),
+    ] {
+        let reference = trellis_lattice_tests::actor::reference(path);
+        let tried = lattice
+            .operator()
+            .start_provider(host.id(), &reference, "none", &[])
+            .await;
+        let failed = tried.expect_err("it is no provider");
+        eprintln!("{failed:?}");
+        assert!(!failed.code.is_empty(), "{failed:?}");
+        assert!(failed.error.contains(word), "{failed:?}");
+    }
+    assert!(host.host().inventory().providers.is_empty());
 }
 
 /// A process that nobody has waited for yet has ended as well, and holds no memory.

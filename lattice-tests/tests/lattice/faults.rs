@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use trellis_lattice_tests::load::{Ask, Load, Tally};
-use trellis_lattice_tests::process::kill_providers;
+use trellis_lattice_tests::process::{freeze_providers, kill_providers};
 use trellis_lattice_tests::{AnyHost, Door, Place, Setting};
 use trellis_test_backends::faulty::{Mode, Proxy};
 
@@ -206,6 +206,16 @@ async fn redis_fails(setting: Setting) {
         },
     )
     .await;
+    if setting.door == Door::Process {
+        survives(
+            &clicks,
+            "the provider's process is stopped where it is",
+            async || assert_eq!(freeze_providers(clicks.app.hosts[0].pid()), 1),
+            // Its host notices that it does not answer, and starts another one.
+            async || {},
+        )
+        .await;
+    }
     let redis = RefCell::new(redis);
     survives(
         &clicks,
@@ -226,8 +236,7 @@ async fn redis_fails_under_a_provider_process_of_another_host() {
     redis_fails(Setting::new(Door::Process, Place::PeerHost)).await;
 }
 
-async fn nats_fails(door: Door) {
-    let setting = Setting::new(door, Place::SameHost);
+async fn nats_fails(setting: Setting) {
     let app = App::over(setting, "keyvalue-nats", &[], DEADLINE).await;
     let clicks = Clicks::on(app);
     survives(
@@ -241,12 +250,12 @@ async fn nats_fails(door: Door) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nats_fails_under_a_built_in_provider() {
-    nats_fails(Door::BuiltIn).await;
+    nats_fails(Setting::new(Door::BuiltIn, Place::SameHost)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nats_fails_under_a_provider_process() {
-    nats_fails(Door::Process).await;
+async fn nats_fails_under_a_provider_process_of_another_host() {
+    nats_fails(Setting::new(Door::Process, Place::PeerHost)).await;
 }
 
 /// Orders of one item, each under a key of its own.

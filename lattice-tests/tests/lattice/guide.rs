@@ -128,7 +128,10 @@ impl Reader {
         command
             .args(["-c", line])
             .current_dir(self.desk.join("fx"))
-            .env("PATH", std::env::join_paths(path).expect("paths can be joined"))
+            .env(
+                "PATH",
+                std::env::join_paths(path).expect("paths can be joined"),
+            )
             .env("TRELLIS_NATS_URL", &self.nats_url)
             .env("TRELLIS_LATTICE", &self.lattice)
             .env("TRELLIS_KEYS_DIR", self.home.join("keys"))
@@ -136,6 +139,9 @@ impl Reader {
             .env("XDG_DATA_HOME", &self.home)
             .env("XDG_STATE_HOME", &self.home)
             .env("CARGO_NET_OFFLINE", "true")
+            // Nobody will debug it, and it is built beside other tests.
+            .env("CARGO_PROFILE_DEV_DEBUG", "0")
+            .env("CARGO_INCREMENTAL", "0")
             .env_remove("CARGO_TARGET_DIR")
             .env_remove("CARGO_MANIFEST_DIR")
             .stdin(Stdio::null());
@@ -202,5 +208,8 @@ fn a_console_is_lines_and_what_they_print() {
         path: "fx/a.txt".to_owned(),
         text: "x\n".to_owned(),
     };
-    assert_eq!(steps(guide), [file, line("one", &["said"]), line("two", &[])]);
+    assert_eq!(
+        steps(guide),
+        [file, line("one", &["said"]), line("two", &[])]
+    );
 }

@@ -1,7 +1,7 @@
 //! Requests of actors to web servers: what their link allows and nothing else, with bodies of any size.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use trellis_lattice_tests::deploy::link;
 use trellis_lattice_tests::memory::Watch;
@@ -15,6 +15,13 @@ const MIB: u64 = 1024 * 1024;
 
 /// By how much each process may grow while a large body passes.
 const GROWTH_BYTES_MAX: u64 = 16 * MIB;
+
+/// Requests that the web server answers at once.
+const SERVER_PERMITS: u32 = 2;
+
+/// Time in which the web server's guest is stopped when the actor's own client has left, on a busy machine. Whoever waited
+/// for an idle time would need 30 s.
+const STOPPED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Time until a server that never answers is given up, by the link's configuration.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -38,7 +45,9 @@ impl Web {
         let lattice = Lattice::start().await;
         let hosts = lattice.hosts(setting).await;
         let home = &hosts[setting.actor()];
-        lattice.run_as(home, "probe", "server", 10, &[]).await;
+        lattice
+            .run_as(home, "probe", "server", SERVER_PERMITS, &[])
+            .await;
         let roomy = [("body_bytes_max", &*(128 * MIB).to_string())];
         let server = lattice
             .serve_by(Door::BuiltIn, home, "server", &roomy, &[])
@@ -145,6 +154,19 @@ async fn an_actor_reaches_what_its_link_allows_and_nothing_else(setting: Setting
     assert!(cut.is_err(), "half a body must not look like a whole one");
     proxy.set(Mode::Pass);
     assert_eq!(web.fetch(&broken).await.status, 200);
+
+    // Who leaves takes the actor along, and that the server's work.
+    for _ in 0..2 * SERVER_PERMITS {
+        let url = web.url(&format!("{server}/drip?n=5"));
+        let mut left = Exchange::begin(Version::Http1, &url, Upload::of(0), Content::Only(b'.'))
+            .await
+            .expect("it answers");
+        left.read_to(3).await.expect("it drips");
+        drop(left);
+    }
+    let begin = Instant::now();
+    assert_eq!(http::get(server).await.status, 200);
+    assert!(begin.elapsed() < STOPPED_WITHIN, "{:?}", begin.elapsed());
 
     bodies_pass(&web).await;
 }

@@ -5,6 +5,7 @@ use trellis_lattice_tests::actor::{Signature, capabilities};
 use trellis_lattice_tests::deploy::{self, Failed, scale};
 use trellis_lattice_tests::{HostFixture, HostId as _, Lattice, binary, eventually};
 use trellis_protocol::control::UpdateComponent;
+use trellis_protocol::event::EventData;
 
 async fn lattice_and_host() -> (Lattice, HostFixture) {
     let lattice = Lattice::start().await;
@@ -267,8 +268,15 @@ async fn a_file_that_was_built_anew_is_refused_without_leave_and_replaces_what_r
         host_id: host.id().to_owned(),
     };
     let client = lattice.operator().client();
+    let mut events = lattice.operator().events().await;
     let accepted = client.update(host.id(), &update).await;
     accepted.expect("an update to the same reference is taken");
+    // Its outcome is heard before the next command is given, or it would be taken for that one's.
+    deploy::outcome(&mut events, host.id(), |event| match event {
+        EventData::ComponentScaled(scaled) => Some(scaled.max_instances),
+        _ => None,
+    })
+    .await;
     eventually("the former content runs again", async || {
         (runs() == (hash(&first), 5)).then_some(())
     })

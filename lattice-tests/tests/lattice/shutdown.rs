@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use trellis_lattice_tests::{HostId as _, HostProcess, Lattice, eventually, http};
+use trellis_lattice_tests::{Door, HostId as _, HostProcess, Lattice, eventually, http};
 
 /// A host as a process, with the probe behind HTTP.
-async fn deploy(drains_within: Duration) -> (Lattice, HostProcess, String) {
+async fn deploy(door: Door, drains_within: Duration) -> (Lattice, HostProcess, String) {
     let lattice = Lattice::start().await;
     let host = lattice
         .host("a")
@@ -13,7 +13,7 @@ async fn deploy(drains_within: Duration) -> (Lattice, HostProcess, String) {
         .spawn()
         .await;
     lattice.run(&host, "probe").await;
-    let url = lattice.serve(&host, "probe").await;
+    let url = lattice.serve_by(door, &host, "probe", &[], &[]).await;
     assert_eq!(http::get(&url).await.status, 200);
     (lattice, host, url)
 }
@@ -24,7 +24,16 @@ fn in_background(url: String) -> tokio::task::JoinHandle<Result<http::Answer, ht
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_terminated_host_finishes_requests_in_flight_and_exits_with_0() {
-    let (_lattice, mut host, url) = deploy(Duration::from_secs(20)).await;
+    finishes_requests_in_flight(Door::BuiltIn).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminated_host_lets_a_provider_process_finish_requests_in_flight() {
+    finishes_requests_in_flight(Door::Process).await;
+}
+
+async fn finishes_requests_in_flight(door: Door) {
+    let (_lattice, mut host, url) = deploy(door, Duration::from_secs(20)).await;
     let in_flight = in_background(format!("{url}/slow?n=1500"));
     tokio::time::sleep(Duration::from_millis(300)).await;
     host.terminate();
@@ -42,7 +51,7 @@ async fn a_terminated_host_finishes_requests_in_flight_and_exits_with_0() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_cannot_finish_in_time_exits_with_3() {
-    let (_lattice, mut host, url) = deploy(Duration::from_secs(2)).await;
+    let (_lattice, mut host, url) = deploy(Door::BuiltIn, Duration::from_secs(2)).await;
     let in_flight = in_background(format!("{url}/slow?n=25000"));
     tokio::time::sleep(Duration::from_millis(300)).await;
     let begin = Instant::now();
@@ -59,7 +68,7 @@ async fn a_host_that_cannot_finish_in_time_exits_with_3() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_is_stopped_over_the_control_interface() {
-    let (lattice, mut host, _url) = deploy(Duration::from_secs(20)).await;
+    let (lattice, mut host, _url) = deploy(Door::BuiltIn, Duration::from_secs(20)).await;
     let client = lattice.operator().client();
     let other = "NAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
     client
