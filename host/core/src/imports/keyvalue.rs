@@ -4,18 +4,14 @@
 //! interface's own error, with the reason, so that an actor can answer for a store that it may not use; only a caller that
 //! has gone, or a deadline that has passed, stops it.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
-use bytes::Bytes;
 use trellis_protocol::value::ByteList;
-use trellis_protocol::{EntityId, InvocationId, LinkName, Operation, Refusal, RefusalCode};
-use trellis_provider_sdk::interface::Caller as LatticeCaller;
+use trellis_protocol::{EntityId, LinkName};
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, Linker, Lower, Resource, ResourceType};
 
+use super::way::{self, Outcome, Way, anybody};
 use crate::actor::instance::State;
-use crate::invocation::Invocation;
-use crate::router::{Router, ServedBy};
+use crate::router::ServedBy;
 
 trellis_provider_sdk::interfaces!({
     path: ["../../interfaces/wit/wasi-keyvalue"],
@@ -25,6 +21,9 @@ trellis_provider_sdk::interfaces!({
         "wasi:keyvalue/batch@0.2.0-draft",
     ],
 });
+
+/// The names of the interface that gives buckets, first as links and choices of links have it.
+const STORE: (&str, &str) = ("wasi:keyvalue/store", store::INTERFACE);
 
 /// A bucket that a guest has opened: the provider's handle, and who gave it.
 struct OpenBucket {
@@ -62,159 +61,58 @@ impl From<store::Error> for Error {
     }
 }
 
-type Answer<T> = wasmtime::Result<(Result<T, Error>,)>;
+type Answer<T> = way::Answer<T, Error>;
 
 /// What a call over the lattice came to, as the guest sees it.
-fn answer<T, U>(
-    outcome: Result<Result<T, store::Error>, Refusal>,
-    convert: impl FnOnce(T) -> U,
-) -> Answer<U> {
-    match outcome {
-        Ok(Ok(value)) => Ok((Ok(convert(value)),)),
-        Ok(Err(error)) => Ok((Err(error.into()),)),
-        Err(refusal)
-            if matches!(
-                refusal.code,
-                RefusalCode::Cancelled | RefusalCode::DeadlineExceeded
-            ) =>
-        {
-            Err(refusal.into())
-        }
-        Err(refusal) => Ok((Err(Error::Other(refusal.to_string())),)),
-    }
-}
-
-/// A way to one target over one link, for the generated client.
-struct Way {
-    router: Arc<Router>,
-    template: Invocation,
-    /// Whom to ask; the router chooses where nobody has given a handle yet.
-    lender: Option<ServedBy>,
-    served_by: Mutex<Option<ServedBy>>,
-}
-
-impl LatticeCaller for Way {
-    async fn call(
-        &self,
-        operation: &Operation,
-        type_hash: u64,
-        payload: Bytes,
-    ) -> Result<Bytes, Refusal> {
-        let invocation = Invocation {
-            id: InvocationId::random(),
-            operation: operation.clone(),
-            type_hash,
-            payload,
-            ..self.template.clone()
-        };
-        match &self.lender {
-            Some(lender) => self.router.invoke_lender(invocation, lender).await,
-            None => {
-                let (result, served_by) = self.router.invoke(invocation).await?;
-                *self
-                    .served_by
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner) = Some(served_by);
-                Ok(result)
-            }
-        }
-    }
-}
-
-/// The way to a target that the guest has not asked before.
-fn first_way(state: &mut State) -> Result<Way, Refusal> {
-    state.clock.let_go();
-    let caller = &state.caller;
-    let link = caller.link_for("wasi:keyvalue/store");
-    let target = caller
-        .router
-        .target(&caller.actor.id, &link, &store::INTERFACE.into())?;
-    Ok(way(state, target, link, None))
-}
-
-fn way(state: &State, target: EntityId, link: LinkName, lender: Option<ServedBy>) -> Way {
-    let caller = &state.caller;
-    Way {
-        router: Arc::clone(&caller.router),
-        template: caller.invocation(
-            target,
-            Operation::new(store::INTERFACE, ""),
-            link,
-            0,
-            Bytes::new(),
-        ),
-        lender,
-        served_by: Mutex::new(None),
-    }
+fn answer<T, U>(outcome: Outcome<T, store::Error>, convert: impl FnOnce(T) -> U) -> Answer<U> {
+    let outcome = outcome.map(|answer| answer.map(convert).map_err(Error::from));
+    way::answer(outcome, |refusal| Error::Other(refusal.to_string()))
 }
 
 /// The way to whoever gave a bucket, and the bucket's handle there.
 fn bucket_way(
-    state: &mut State,
+    state: &State,
     bucket: &Resource<OpenBucket>,
 ) -> wasmtime::Result<(Way, store::Bucket)> {
-    state.clock.let_go();
     let open = state.table.get(bucket)?;
-    let (handle, target, link, lender) = (
-        open.handle,
-        open.target.clone(),
-        open.link.clone(),
-        open.lender.clone(),
-    );
-    Ok((way(state, target, link, Some(lender)), handle))
+    let (target, link, lender) = (open.target.clone(), open.link.clone(), open.lender.clone());
+    Ok((Way::to_lender(state, target, link, lender), open.handle))
 }
 
 async fn open(
     mut store: StoreContextMut<'_, State>,
     (identifier,): (String,),
 ) -> Answer<Resource<OpenBucket>> {
-    let way = match first_way(store.data_mut()) {
-        Ok(way) => way,
-        Err(refusal) => return answer(Err(refusal), |never: Resource<OpenBucket>| never),
+    let opened = match open_at(&mut store, &identifier).await {
+        Ok(Ok(opened)) => Ok(Ok(store.data_mut().table.push(opened)?)),
+        Ok(Err(error)) => Ok(Err(error)),
+        Err(refusal) => Err(refusal),
     };
-    let target = way.template.target.clone();
-    let is_news = store.data_mut().caller.asks(&target);
-    let opened = store::Client(&way).open(&identifier).await;
-    let caller = &mut store.data_mut().caller;
-    let may_be_lent = matches!(
-        &opened,
-        Err(refusal) if matches!(
-            refusal.code,
-            RefusalCode::Cancelled | RefusalCode::DeadlineExceeded | RefusalCode::OutcomeUnknown
-        )
-    );
-    // With those refusals the bucket may have been opened all the same.
-    if is_news && !may_be_lent {
-        caller.answered(&target);
-    }
-    let handle = match opened {
-        Ok(Ok(handle)) => handle,
-        Ok(Err(error)) => return answer(Ok(Err(error)), |never: Resource<OpenBucket>| never),
-        Err(refusal) => return answer(Err(refusal), |never: Resource<OpenBucket>| never),
-    };
-    let lender = way
-        .served_by
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner)
-        .unwrap_or(ServedBy::Here);
-    caller.borrowed_from(target.clone(), lender.clone());
-    let state = store.data_mut();
-    let bucket = state.table.push(OpenBucket {
+    answer(opened, |bucket| bucket)
+}
+
+async fn open_at(
+    store: &mut StoreContextMut<'_, State>,
+    identifier: &str,
+) -> Outcome<OpenBucket, store::Error> {
+    let way = Way::by_link(store.data(), STORE, anybody)?;
+    let client = store::Client(&way);
+    let opened = way.borrow(store, client.open(identifier)).await?;
+    Ok(opened.map(|handle| OpenBucket {
         handle,
-        target,
-        link: way.template.link,
-        lender,
-    })?;
-    Ok((Ok(bucket),))
+        target: way.target().clone(),
+        link: way.link().clone(),
+        lender: way.served_by().unwrap_or(ServedBy::Here),
+    }))
 }
 
 type Bucket = Resource<OpenBucket>;
 
 async fn get(
-    mut store: StoreContextMut<'_, State>,
+    store: StoreContextMut<'_, State>,
     (bucket, key): (Bucket, String),
 ) -> Answer<Option<Vec<u8>>> {
-    let (way, handle) = bucket_way(store.data_mut(), &bucket)?;
+    let (way, handle) = bucket_way(store.data(), &bucket)?;
     answer(
         store::Client(&way).bucket_get(handle, &key).await,
         |value| value.map(Vec::from),
@@ -222,21 +120,18 @@ async fn get(
 }
 
 async fn set(
-    mut store: StoreContextMut<'_, State>,
+    store: StoreContextMut<'_, State>,
     (bucket, key, value): (Bucket, String, Vec<u8>),
 ) -> Answer<()> {
-    let (way, handle) = bucket_way(store.data_mut(), &bucket)?;
+    let (way, handle) = bucket_way(store.data(), &bucket)?;
     answer(
         store::Client(&way).bucket_set(handle, &key, &value).await,
         |()| (),
     )
 }
 
-async fn delete(
-    mut store: StoreContextMut<'_, State>,
-    (bucket, key): (Bucket, String),
-) -> Answer<()> {
-    let (way, handle) = bucket_way(store.data_mut(), &bucket)?;
+async fn delete(store: StoreContextMut<'_, State>, (bucket, key): (Bucket, String)) -> Answer<()> {
+    let (way, handle) = bucket_way(store.data(), &bucket)?;
     answer(
         store::Client(&way).bucket_delete(handle, &key).await,
         |()| (),
@@ -244,10 +139,10 @@ async fn delete(
 }
 
 async fn exists(
-    mut store: StoreContextMut<'_, State>,
+    store: StoreContextMut<'_, State>,
     (bucket, key): (Bucket, String),
 ) -> Answer<bool> {
-    let (way, handle) = bucket_way(store.data_mut(), &bucket)?;
+    let (way, handle) = bucket_way(store.data(), &bucket)?;
     answer(
         store::Client(&way).bucket_exists(handle, &key).await,
         |exists| exists,
@@ -255,10 +150,10 @@ async fn exists(
 }
 
 async fn list_keys(
-    mut store: StoreContextMut<'_, State>,
+    store: StoreContextMut<'_, State>,
     (bucket, cursor): (Bucket, Option<u64>),
 ) -> Answer<KeyResponse> {
-    let (way, handle) = bucket_way(store.data_mut(), &bucket)?;
+    let (way, handle) = bucket_way(store.data(), &bucket)?;
     answer(
         store::Client(&way).bucket_list_keys(handle, cursor).await,
         |page| KeyResponse {
@@ -269,10 +164,10 @@ async fn list_keys(
 }
 
 async fn increment(
-    mut store: StoreContextMut<'_, State>,
+    store: StoreContextMut<'_, State>,
     (bucket, key, delta): (Bucket, String, u64),
 ) -> Answer<u64> {
-    let (way, handle) = bucket_way(store.data_mut(), &bucket)?;
+    let (way, handle) = bucket_way(store.data(), &bucket)?;
     answer(
         atomics::Client(&way).increment(handle, &key, delta).await,
         |value| value,
@@ -282,10 +177,10 @@ async fn increment(
 type Entry = Option<(String, Vec<u8>)>;
 
 async fn get_many(
-    mut store: StoreContextMut<'_, State>,
+    store: StoreContextMut<'_, State>,
     (bucket, keys): (Bucket, Vec<String>),
 ) -> Answer<Vec<Entry>> {
-    let (way, handle) = bucket_way(store.data_mut(), &bucket)?;
+    let (way, handle) = bucket_way(store.data(), &bucket)?;
     answer(
         batch::Client(&way).get_many(handle, &keys).await,
         |entries| {
@@ -298,10 +193,10 @@ async fn get_many(
 }
 
 async fn set_many(
-    mut store: StoreContextMut<'_, State>,
+    store: StoreContextMut<'_, State>,
     (bucket, entries): (Bucket, Vec<(String, Vec<u8>)>),
 ) -> Answer<()> {
-    let (way, handle) = bucket_way(store.data_mut(), &bucket)?;
+    let (way, handle) = bucket_way(store.data(), &bucket)?;
     let entries: Vec<_> = entries
         .into_iter()
         .map(|(key, value)| (key, ByteList::from(value)))
@@ -313,10 +208,10 @@ async fn set_many(
 }
 
 async fn delete_many(
-    mut store: StoreContextMut<'_, State>,
+    store: StoreContextMut<'_, State>,
     (bucket, keys): (Bucket, Vec<String>),
 ) -> Answer<()> {
-    let (way, handle) = bucket_way(store.data_mut(), &bucket)?;
+    let (way, handle) = bucket_way(store.data(), &bucket)?;
     answer(
         batch::Client(&way).delete_many(handle, &keys).await,
         |()| {},

@@ -5,17 +5,11 @@
 //! reason, so that an actor can go on where it may not send; only a caller that has gone, or a deadline that has passed,
 //! stops it.
 
-use std::sync::Arc;
-
-use bytes::Bytes;
-use trellis_protocol::{InvocationId, Operation, Refusal, RefusalCode};
-use trellis_provider_sdk::interface::Caller as LatticeCaller;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, Linker, Lower};
 
+use super::way::{self, Outcome, Way, anybody};
 use crate::actor::instance::State;
-use crate::invocation::Invocation;
-use crate::router::Router;
 
 trellis_provider_sdk::interfaces!({
     path: ["../../interfaces/wit/wasmcloud-messaging"],
@@ -25,8 +19,8 @@ trellis_provider_sdk::interfaces!({
     ],
 });
 
-/// The interface's name as links and choices of links have it.
-const CONSUMER: &str = "wasmcloud:messaging/consumer";
+/// The interface's names, first as links and choices of links have it.
+const CONSUMER: (&str, &str) = ("wasmcloud:messaging/consumer", consumer::INTERFACE);
 
 /// A message, as guests have it.
 #[derive(Debug, Clone, PartialEq, Eq, ComponentType, Lift, Lower)]
@@ -58,74 +52,21 @@ impl From<Message> for types::BrokerMessage {
     }
 }
 
-type Answer<T> = wasmtime::Result<(Result<T, String>,)>;
+type Answer<T> = way::Answer<T, String>;
 
 /// What a call over the lattice came to, as the guest sees it.
-fn answer<T, U: From<T>>(outcome: Result<Result<T, String>, Refusal>) -> Answer<U> {
-    match outcome {
-        Ok(answer) => Ok((answer.map(U::from),)),
-        Err(refusal)
-            if matches!(
-                refusal.code,
-                RefusalCode::Cancelled | RefusalCode::DeadlineExceeded
-            ) =>
-        {
-            Err(refusal.into())
-        }
-        Err(refusal) => Ok((Err(refusal.to_string()),)),
-    }
-}
-
-/// The way over a guest's link, for the generated client.
-struct Way {
-    router: Arc<Router>,
-    template: Invocation,
-}
-
-impl Way {
-    fn new(state: &mut State) -> Result<Self, Refusal> {
-        state.clock.let_go();
-        let caller = &state.caller;
-        let link = caller.link_for(CONSUMER);
-        let target = caller
-            .router
-            .target(&caller.actor.id, &link, &consumer::INTERFACE.into())?;
-        let operation = Operation::new(consumer::INTERFACE, "");
-        Ok(Self {
-            router: Arc::clone(&caller.router),
-            template: caller.invocation(target, operation, link, 0, Bytes::new()),
-        })
-    }
-}
-
-impl LatticeCaller for Way {
-    async fn call(
-        &self,
-        operation: &Operation,
-        type_hash: u64,
-        payload: Bytes,
-    ) -> Result<Bytes, Refusal> {
-        let invocation = Invocation {
-            id: InvocationId::random(),
-            operation: operation.clone(),
-            type_hash,
-            payload,
-            ..self.template.clone()
-        };
-        self.router
-            .invoke(invocation)
-            .await
-            .map(|(result, _)| result)
-    }
+fn answer<T, U: From<T>>(outcome: Outcome<T, String>) -> Answer<U> {
+    let outcome = outcome.map(|answer| answer.map(U::from));
+    way::answer(outcome, ToString::to_string)
 }
 
 async fn request(
-    mut store: StoreContextMut<'_, State>,
+    store: StoreContextMut<'_, State>,
     (subject, body, timeout_ms): (String, Vec<u8>, u32),
 ) -> Answer<Message> {
-    let outcome = match Way::new(store.data_mut()) {
+    let outcome = match Way::by_link(store.data(), CONSUMER, anybody) {
         Ok(way) => {
-            let consumer = consumer::Client(way);
+            let consumer = consumer::Client(&way);
             consumer.request(&subject, &body, timeout_ms).await
         }
         Err(refusal) => Err(refusal),
@@ -133,9 +74,9 @@ async fn request(
     answer(outcome)
 }
 
-async fn publish(mut store: StoreContextMut<'_, State>, (message,): (Message,)) -> Answer<()> {
-    let outcome = match Way::new(store.data_mut()) {
-        Ok(way) => consumer::Client(way).publish(&message.into()).await,
+async fn publish(store: StoreContextMut<'_, State>, (message,): (Message,)) -> Answer<()> {
+    let outcome = match Way::by_link(store.data(), CONSUMER, anybody) {
+        Ok(way) => consumer::Client(&way).publish(&message.into()).await,
         Err(refusal) => Err(refusal),
     };
     answer(outcome)

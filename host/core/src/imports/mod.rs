@@ -12,6 +12,7 @@ mod logging;
 pub(crate) mod messaging;
 pub(crate) mod outgoing_http;
 mod postgres;
+mod way;
 
 use wasmtime::component::Linker;
 

@@ -7,17 +7,13 @@
 //! A prepared statement is kept by the provider that checked it, for as long as the instance lives: that one is asked
 //! again, wherever it runs, and told when the instance ends.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
-use bytes::Bytes;
-use trellis_protocol::{EntityId, InvocationId, Operation, Refusal, RefusalCode};
-use trellis_provider_sdk::interface::Caller as LatticeCaller;
+use trellis_protocol::{EntityId, Refusal, RefusalCode};
 use wasmtime::StoreContextMut;
 use wasmtime::component::Linker;
 
+use super::way::{Answer, Outcome, Way, answer, anybody};
 use crate::actor::instance::{Caller, State};
-use crate::invocation::Invocation;
-use crate::router::{Router, ServedBy};
+use crate::router::ServedBy;
 
 use types::{PgValue, PreparedStatementExecError, QueryError, ResultRow, StatementPrepareError};
 
@@ -34,103 +30,8 @@ trellis_provider_sdk::interfaces!({
 const QUERY: (&str, &str) = ("wasmcloud:postgres/query", query::INTERFACE);
 const PREPARED: (&str, &str) = ("wasmcloud:postgres/prepared", prepared::INTERFACE);
 
-type Answer<T, E> = wasmtime::Result<(Result<T, E>,)>;
-
-/// What a call over the lattice came to, as the guest sees it.
-fn answer<T, E>(
-    outcome: Result<Result<T, E>, Refusal>,
-    error: impl FnOnce(&Refusal) -> E,
-) -> Answer<T, E> {
-    match outcome {
-        Ok(answer) => Ok((answer,)),
-        Err(refusal)
-            if matches!(
-                refusal.code,
-                RefusalCode::Cancelled | RefusalCode::DeadlineExceeded
-            ) =>
-        {
-            Err(refusal.into())
-        }
-        Err(refusal) => Ok((Err(error(&refusal)),)),
-    }
-}
-
 fn unexpected_query(refusal: &Refusal) -> QueryError {
     QueryError::Unexpected(refusal.to_string())
-}
-
-/// The way over a guest's link, for the generated client.
-struct Way {
-    router: Arc<Router>,
-    template: Invocation,
-    /// Whom to ask; the router chooses where it is nobody in particular.
-    lender: Option<ServedBy>,
-    served_by: Mutex<Option<ServedBy>>,
-}
-
-impl Way {
-    /// The way by which the guest reaches an interface, which its choices of links know by `name`. `lender` finds out
-    /// whom to ask in particular.
-    fn new(
-        state: &mut State,
-        (name, interface): (&str, &str),
-        lender: impl FnOnce(&Caller, &EntityId) -> Option<ServedBy>,
-    ) -> Result<Self, Refusal> {
-        state.clock.let_go();
-        let caller = &state.caller;
-        let link = caller.link_for(name);
-        let target = caller
-            .router
-            .target(&caller.actor.id, &link, &interface.into())?;
-        let lender = lender(caller, &target);
-        let operation = Operation::new(interface, "");
-        Ok(Self {
-            router: Arc::clone(&caller.router),
-            template: caller.invocation(target, operation, link, 0, Bytes::new()),
-            lender,
-            served_by: Mutex::new(None),
-        })
-    }
-
-    fn served_by(self) -> Option<ServedBy> {
-        self.served_by
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl LatticeCaller for Way {
-    async fn call(
-        &self,
-        operation: &Operation,
-        type_hash: u64,
-        payload: Bytes,
-    ) -> Result<Bytes, Refusal> {
-        let invocation = Invocation {
-            id: InvocationId::random(),
-            operation: operation.clone(),
-            type_hash,
-            payload,
-            ..self.template.clone()
-        };
-        let (result, served_by) = match &self.lender {
-            Some(lender) => {
-                let result = self.router.invoke_lender(invocation, lender).await?;
-                (result, lender.clone())
-            }
-            None => self.router.invoke(invocation).await?,
-        };
-        *self
-            .served_by
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(served_by);
-        Ok(result)
-    }
-}
-
-/// Nobody in particular.
-fn anybody(_: &Caller, _: &EntityId) -> Option<ServedBy> {
-    None
 }
 
 /// Who keeps what this instance has prepared last.
@@ -142,22 +43,22 @@ fn keeper(caller: &Caller, target: &EntityId) -> Option<ServedBy> {
 }
 
 async fn query(
-    mut store: StoreContextMut<'_, State>,
+    store: StoreContextMut<'_, State>,
     (sql, params): (String, Vec<PgValue>),
 ) -> Answer<Vec<ResultRow>, QueryError> {
-    let outcome = match Way::new(store.data_mut(), QUERY, anybody) {
-        Ok(way) => query::Client(way).query(&sql, &params).await,
+    let outcome = match Way::by_link(store.data(), QUERY, anybody) {
+        Ok(way) => query::Client(&way).query(&sql, &params).await,
         Err(refusal) => Err(refusal),
     };
     answer(outcome, unexpected_query)
 }
 
 async fn query_batch(
-    mut store: StoreContextMut<'_, State>,
+    store: StoreContextMut<'_, State>,
     (sql,): (String,),
 ) -> Answer<(), QueryError> {
-    let outcome = match Way::new(store.data_mut(), QUERY, anybody) {
-        Ok(way) => query::Client(way).query_batch(&sql).await,
+    let outcome = match Way::by_link(store.data(), QUERY, anybody) {
+        Ok(way) => query::Client(&way).query_batch(&sql).await,
         Err(refusal) => Err(refusal),
     };
     answer(outcome, unexpected_query)
@@ -183,36 +84,18 @@ async fn prepare_at(
     store: &mut StoreContextMut<'_, State>,
     statement: &str,
     lender: impl FnOnce(&Caller, &EntityId) -> Option<ServedBy>,
-) -> Result<Result<String, StatementPrepareError>, Refusal> {
-    let way = Way::new(store.data_mut(), PREPARED, lender)?;
-    let target = way.template.target.clone();
-    let is_news = store.data_mut().caller.asks(&target);
-    let client = prepared::Client(way);
-    let outcome = client.prepare(statement).await;
-    let caller = &mut store.data_mut().caller;
-    // With these refusals the statement may have been kept all the same.
-    let may_be_kept = matches!(
-        &outcome,
-        Err(refusal) if matches!(
-            refusal.code,
-            RefusalCode::Cancelled | RefusalCode::DeadlineExceeded | RefusalCode::OutcomeUnknown
-        )
-    );
-    if is_news && !may_be_kept {
-        caller.answered(&target);
-    }
-    if let (Ok(Ok(_)), Some(keeper)) = (&outcome, client.0.served_by()) {
-        caller.borrowed_from(target, keeper);
-    }
-    outcome
+) -> Outcome<String, StatementPrepareError> {
+    let way = Way::by_link(store.data(), PREPARED, lender)?;
+    let prepared = prepared::Client(&way);
+    way.borrow(store, prepared.prepare(statement)).await
 }
 
 async fn exec(
-    mut store: StoreContextMut<'_, State>,
+    store: StoreContextMut<'_, State>,
     (token, params): (String, Vec<PgValue>),
 ) -> Answer<u64, PreparedStatementExecError> {
-    let outcome = match Way::new(store.data_mut(), PREPARED, keeper) {
-        Ok(way) => prepared::Client(way).exec(&token, &params).await,
+    let outcome = match Way::by_link(store.data(), PREPARED, keeper) {
+        Ok(way) => prepared::Client(&way).exec(&token, &params).await,
         Err(refusal) => Err(refusal),
     };
     answer(outcome, |refusal| match refusal.code {

@@ -12,7 +12,8 @@ use trellis_protocol::EntityId;
 use trellis_protocol::link::Link as StateLink;
 use trellis_provider_sdk::{Link, LinkError};
 
-use super::running::{End, LinkPlace, RunningProvider, WantedLink};
+use super::running::RunningProvider;
+use super::table::{End, LinkPlace, WantedLink};
 use crate::router::Router;
 
 /// After so much time a link that a provider refused is offered again: its backend may have come up.

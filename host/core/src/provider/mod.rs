@@ -6,6 +6,7 @@ mod links;
 mod outbound;
 pub(crate) mod process;
 mod running;
+mod table;
 
 pub(crate) use links::keep_linked;
 pub(crate) use running::{ProviderSource, ProviderStart, ProviderStartError, RunningProvider};

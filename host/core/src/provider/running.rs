@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -10,19 +10,17 @@ use tokio_util::sync::CancellationToken;
 use trellis_protocol::link::LinkKey;
 use trellis_protocol::{EntityId, Lease, Refusal, RefusalCode};
 use trellis_provider_sdk::{
-    Call, Health, Link, LinkEnd, LinkError, Provider, ProviderFactory, ProviderSetup, StartError,
+    Call, Health, LinkError, Provider, ProviderFactory, ProviderSetup, StartError,
 };
 
 use super::outbound::ActorCalls;
 use super::process::{IsolationOptions, LaunchError, Order, Phase, PhaseWatch, Supervised};
+use super::table::{LinkPlace, LinkTable, WantedLink};
 use crate::invocation::{Invocation, deadline_exceeded};
 use crate::router::Router;
 
 /// Time that a provider has to start.
 const START_MAX: Duration = Duration::from_secs(30);
-
-/// Time that a provider has to take a link.
-const LINK_MAX: Duration = Duration::from_secs(15);
 
 /// Time that a provider has to say how it is.
 const HEALTH_MAX: Duration = Duration::from_secs(2);
@@ -88,7 +86,7 @@ pub(crate) struct RunningProvider {
     /// Whether it calls actors.
     pub(crate) is_caller: bool,
     seat: Seat,
-    links: RwLock<HashMap<LinkPlace, LinkState>>,
+    links: LinkTable,
     pub(super) stopping: CancellationToken,
 }
 
@@ -134,55 +132,6 @@ impl std::fmt::Debug for RunningProvider {
             .field("name", &self.name)
             .finish_non_exhaustive()
     }
-}
-
-/// What a link of a provider is known by. Several links of one key may lead from it to different targets.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct LinkPlace {
-    pub(super) key: LinkKey,
-    pub(super) end: End,
-    pub(super) target: EntityId,
-}
-
-impl LinkPlace {
-    /// Whether a provider, which is told of key and end alone when a link goes, cannot tell the two apart.
-    fn is_like(&self, other: &Self) -> bool {
-        (&self.key, self.end) == (&other.key, other.end)
-    }
-}
-
-/// Which end of a link the provider is, as part of a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum End {
-    Source,
-    Target,
-}
-
-impl From<End> for LinkEnd {
-    fn from(end: End) -> Self {
-        match end {
-            End::Source => Self::Source,
-            End::Target => Self::Target,
-        }
-    }
-}
-
-/// A link as the state has it.
-#[derive(Debug)]
-pub(super) struct WantedLink {
-    pub(super) link: Link,
-    /// Why it cannot be put to the provider as it is.
-    pub(super) usable: Result<(), LinkError>,
-}
-
-/// What a provider was told of a link, and what it answered.
-#[derive(Debug, Clone)]
-struct LinkState {
-    /// As it was told last; as it is wanted, where it was not told yet.
-    told: Link,
-    outcome: Result<(), LinkError>,
-    /// The incarnation that was told.
-    incarnation: u64,
 }
 
 impl RunningProvider {
@@ -234,6 +183,7 @@ impl RunningProvider {
             }
         };
         Ok(Arc::new(Self {
+            links: LinkTable::new(start.id.clone()),
             id: start.id,
             reference: start.reference,
             name,
@@ -241,7 +191,6 @@ impl RunningProvider {
             annotations: start.annotations,
             is_caller,
             seat,
-            links: RwLock::default(),
             stopping: CancellationToken::new(),
         }))
     }
@@ -270,7 +219,7 @@ impl RunningProvider {
     /// Whoever serves the call, if it may be served.
     pub(super) fn admit(&self, invocation: &Invocation) -> Result<Arc<dyn Provider>, Refusal> {
         let spoken = self.seat.spoken()?;
-        self.check_link(spoken.incarnation, invocation)?;
+        self.links.check(spoken.incarnation, invocation)?;
         Ok(spoken.provider)
     }
 
@@ -290,135 +239,19 @@ impl RunningProvider {
         }
     }
 
-    /// Refuses calls over a link that the provider has not taken, with its own reason.
-    fn check_link(&self, incarnation: u64, invocation: &Invocation) -> Result<(), Refusal> {
-        let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
-        let unversioned = invocation
-            .operation
-            .interface
-            .split('@')
-            .next()
-            .unwrap_or_default();
-        let state = links.iter().find_map(|(place, state)| {
-            let this = place.end == End::Target
-                && place.key.source_id == invocation.source
-                && place.key.name == invocation.link
-                && state.incarnation == incarnation
-                && state.told.interfaces.iter().any(|i| i == unversioned);
-            this.then_some(state)
-        });
-        match state {
-            Some(LinkState {
-                outcome: Ok(()), ..
-            }) => Ok(()),
-            Some(LinkState {
-                outcome: Err(error),
-                ..
-            }) => Err(Refusal::new(
-                RefusalCode::ProviderFailed,
-                format!("the provider `{}` did not take the link: {error}", self.id),
-            )
-            .with_remedy("mend the link's configuration; the provider tries again by itself")),
-            None => Err(Refusal::new(
-                RefusalCode::Overloaded,
-                format!("the provider `{}` has not taken the link yet", self.id),
-            )),
-        }
-    }
-
     /// Brings the provider's links to what is wanted. Gives back what each new or changed link came to.
     pub(super) async fn apply(
         &self,
         wanted: HashMap<LinkPlace, WantedLink>,
     ) -> Vec<(LinkKey, Result<(), LinkError>)> {
-        // Nobody is there to be told. What former incarnations were told lets no call in.
-        let Ok(Spoken {
-            provider,
-            incarnation,
-        }) = self.seat.spoken()
-        else {
-            return Vec::new();
-        };
-        let mut known: HashMap<_, _> = self
-            .links
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let gone: Vec<_> = known
-            .keys()
-            .filter(|place| !wanted.contains_key(*place))
-            .cloned()
-            .collect();
-        for place in gone {
-            // Refused from this moment, whatever the provider still does about it.
-            self.forget(&place);
-            let Some(state) = known.remove(&place) else {
-                continue;
-            };
-            if state.incarnation != incarnation {
-                continue;
-            }
-            let deleted = provider.link_delete(&place.key, place.end.into());
-            if tokio::time::timeout(LINK_MAX, deleted).await.is_err() {
-                tracing::warn!(provider_id = %self.id, key = ?place.key, "the provider did not let go of a link in time");
-            }
-            // It let go of whatever it had under that key, so the others have to be told again.
-            for other in known.keys().filter(|other| other.is_like(&place)) {
-                self.forget(other);
-            }
-            known.retain(|other, _| !other.is_like(&place));
-        }
-        let mut outcomes = Vec::new();
-        for (place, WantedLink { mut link, usable }) in wanted {
-            let before = known.get(&place);
-            let (told, outcome) = match usable {
-                Ok(()) => {
-                    if let Some(before) = before {
-                        link.generation = before.told.generation;
-                        let unchanged = link == before.told && before.incarnation == incarnation;
-                        if unchanged && before.outcome.is_ok() {
-                            continue;
-                        }
-                        if !unchanged {
-                            link.generation += 1;
-                        }
-                    }
-                    let put = provider.link_put(link.clone());
-                    let outcome = tokio::time::timeout(LINK_MAX, put)
-                        .await
-                        .unwrap_or_else(|_| {
-                            Err(LinkError::Backend {
-                                reason: format!("no answer within {} s", LINK_MAX.as_secs()),
-                            })
-                        });
-                    (link, outcome)
-                }
-                // Callers are told the reason. What the provider was told before, it is not told to forget.
-                Err(error) => (before.map_or(link, |state| state.told.clone()), Err(error)),
-            };
-            let news = before.is_none_or(|before| before.outcome != outcome || before.told != told);
-            let key = place.key.clone();
-            let state = LinkState {
-                told,
-                outcome: outcome.clone(),
+        match self.seat.spoken() {
+            Ok(Spoken {
+                provider,
                 incarnation,
-            };
-            self.links
-                .write()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(place, state);
-            if news {
-                outcomes.push((key, outcome));
-            }
+            }) => self.links.apply(&*provider, incarnation, wanted).await,
+            // Nobody is there to be told. What former incarnations were told lets no call in.
+            Err(_) => Vec::new(),
         }
-        outcomes
-    }
-
-    fn forget(&self, place: &LinkPlace) {
-        self.links
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(place);
     }
 
     pub(crate) async fn release(&self, lease: &Lease) {
@@ -479,6 +312,7 @@ impl RunningProvider {
 
     fn seated(id: EntityId, seat: Seat) -> Self {
         Self {
+            links: LinkTable::new(id.clone()),
             id,
             reference: "test".to_owned(),
             name: "test".to_owned(),
@@ -486,7 +320,6 @@ impl RunningProvider {
             annotations: BTreeMap::new(),
             is_caller: true,
             seat,
-            links: RwLock::default(),
             stopping: CancellationToken::new(),
         }
     }
@@ -517,7 +350,3 @@ pub(super) fn call(invocation: Invocation) -> Call {
         traceparent: invocation.traceparent,
     }
 }
-
-#[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-mod tests;

@@ -16,6 +16,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::join_all;
 use tokio_util::task::TaskTracker;
 use trellis_claims::TrustRoots;
 use trellis_lattice::peer::Peers;
@@ -112,7 +113,7 @@ impl Router {
     ) -> Result<(Bytes, ServedBy), Refusal> {
         invocation.check_depth()?;
         self.authorise(&invocation)?;
-        if self.runs(&invocation.target) {
+        if self.serves(&invocation.target) {
             let result = self.invoke_here(invocation).await?;
             return Ok((result, ServedBy::Here));
         }
@@ -151,7 +152,7 @@ impl Router {
         invocation.check_depth()?;
         let door = HttpDoor::of(&invocation.operation)?;
         self.authorise(&invocation)?;
-        if self.runs(&invocation.target) {
+        if self.serves(&invocation.target) {
             return self.http_here(door, invocation, request).await;
         }
         self.http_remote(invocation, request).await
@@ -245,18 +246,16 @@ impl Router {
         });
     }
 
-    /// Releases what a holder on another host held here.
+    /// Releases what a holder on another host held here. A provider that is slow with it delays no other.
     pub(crate) async fn release_lease(&self, lease: &Lease) {
-        for provider in self.providers() {
-            provider.release(lease).await;
-        }
+        let providers = self.providers();
+        join_all(providers.iter().map(|provider| provider.release(lease))).await;
     }
 
-    /// Releases what all instances of a lost host held here.
+    /// Releases what all instances of a lost host held here, at all providers at once.
     pub(crate) async fn release_host(&self, host: &str) {
-        for provider in self.providers() {
-            provider.release_host(host).await;
-        }
+        let providers = self.providers();
+        join_all(providers.iter().map(|provider| provider.release_host(host))).await;
     }
 
     pub(crate) fn new_lease(&self) -> Lease {

@@ -1,4 +1,4 @@
-//! Calls that leave this host: which peer, and what to do when it refuses.
+//! Calls that leave this host: whether they do, to which peer, and what to do when it refuses.
 
 use std::sync::Arc;
 
@@ -14,6 +14,23 @@ use crate::invocation::{Invocation, deadline_exceeded};
 use crate::limits::{ROUTE_ATTEMPTS_MAX, STATE_AGE_MAX};
 
 impl Router {
+    /// Whether a call that begins here stays here. One for a provider that this host has given up leaves it, if another
+    /// host runs one: nothing of the call has begun, and hosts do not tell of providers that they have given up.
+    pub(super) fn serves(&self, id: &EntityId) -> bool {
+        if self.actor(id).is_some() {
+            return true;
+        }
+        self.provider(id)
+            .is_some_and(|provider| !provider.has_failed() || !self.has_route(id))
+    }
+
+    fn has_route(&self, id: &EntityId) -> bool {
+        self.remote(id).is_ok_and(|remote| {
+            let routes = remote.routes.routes_to(id);
+            routes.iter().any(|route| !route.draining)
+        })
+    }
+
     pub(super) async fn invoke_remote(
         self: &Arc<Self>,
         invocation: Invocation,

@@ -3,6 +3,7 @@
 use trellis_protocol::shape::FunctionShape;
 use trellis_protocol::value;
 use trellis_protocol::value::ByteSlice;
+use trellis_protocol::{Refusal, RefusalCode};
 use wasmtime::component::Val;
 
 use super::*;

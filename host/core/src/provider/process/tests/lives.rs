@@ -7,7 +7,8 @@ use trellis_protocol::link::LinkKey;
 use trellis_protocol::{EntityId, LinkName, Operation, RefusalCode};
 use trellis_provider_sdk::{Health, Link, LinkEnd, LinkError, Provider as _};
 
-use super::super::super::running::{End, LinkPlace, RunningProvider, WantedLink};
+use super::super::super::running::RunningProvider;
+use super::super::super::table::{End, LinkPlace, WantedLink};
 use super::super::supervisor::{Phase, Supervised};
 use super::fixture::{SOON, Workshop, ask, call, kill, phase, runs, soon};
 use super::provider::script;

@@ -1,9 +1,13 @@
 //! What a provider is told of its links, and which calls that lets in.
 
-use std::sync::Mutex;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use async_trait::async_trait;
-use trellis_protocol::LinkName;
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+use trellis_protocol::{InvocationId, Lease, LinkName, Operation};
 
 use super::*;
 
@@ -48,10 +52,10 @@ fn wanted(usable: Result<(), LinkError>) -> HashMap<LinkPlace, WantedLink> {
 
 fn invocation() -> Invocation {
     Invocation {
-        id: trellis_protocol::InvocationId::random(),
+        id: InvocationId::random(),
         source: EntityId::new("actor").unwrap(),
         target: EntityId::new("kv").unwrap(),
-        operation: trellis_protocol::Operation::new("wasi:keyvalue/store@0.2.0-draft", "open"),
+        operation: Operation::new("wasi:keyvalue/store@0.2.0-draft", "open"),
         link: LinkName::default(),
         deadline: Instant::now() + Duration::from_secs(1),
         depth: 1,
@@ -70,30 +74,25 @@ fn invocation() -> Invocation {
 
 #[tokio::test]
 async fn a_link_whose_configuration_is_missing_is_refused_by_that_reason_until_it_is_there() {
-    let notes = Arc::new(Notes::default());
-    let running = RunningProvider::of_built_in(
-        EntityId::new("kv").unwrap(),
-        Arc::clone(&notes) as Arc<dyn Provider>,
-    );
-    let code = |running: &RunningProvider| {
-        let checked = running.check_link(0, &invocation());
+    let notes = Notes::default();
+    let table = LinkTable::new(EntityId::new("kv").unwrap());
+    let code = || {
+        let checked = table.check(0, &invocation());
         checked.err().map(|refusal| refusal.code)
     };
-    assert_eq!(code(&running), Some(RefusalCode::Overloaded));
+    let apply = |usable| table.apply(&notes, 0, wanted(usable));
+    assert_eq!(code(), Some(RefusalCode::Overloaded));
     let missing = || {
         Err(LinkError::Config {
             key: "shop".to_owned(),
             reason: "this named configuration does not exist".to_owned(),
         })
     };
-    assert_eq!(running.apply(wanted(missing())).await.len(), 1);
-    assert_eq!(code(&running), Some(RefusalCode::ProviderFailed));
-    assert!(
-        running.apply(wanted(missing())).await.is_empty(),
-        "it is told once"
-    );
+    assert_eq!(apply(missing()).await.len(), 1);
+    assert_eq!(code(), Some(RefusalCode::ProviderFailed));
+    assert!(apply(missing()).await.is_empty(), "it is told once");
     assert!(notes.0.lock().unwrap().is_empty());
-    assert_eq!(running.apply(wanted(Ok(()))).await.len(), 1);
-    assert_eq!(code(&running), None);
+    assert_eq!(apply(Ok(())).await.len(), 1);
+    assert_eq!(code(), None);
     assert_eq!(*notes.0.lock().unwrap(), [1]);
 }
