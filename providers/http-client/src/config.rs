@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use http::Method;
 use trellis_protocol::limits::{DEADLINE_DEFAULT, DEADLINE_MAX, HEAD_BYTES_MAX, HTTP_FIELDS_MAX};
+use trellis_provider_sdk::{ConfigError, Settings};
 
 use crate::address::AddressBlock;
 use crate::rule::{HostRule, Methods, PathPrefix, Rules};
-use crate::settings::{KeyError, Settings};
 
 /// Time until there is a connection, name look-up and TLS included, where neither link nor guest says less.
 pub const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
@@ -92,7 +92,7 @@ pub(crate) struct Config {
 impl Config {
     /// # Errors
     /// The first key that is unknown.
-    pub(crate) fn parse(values: &BTreeMap<String, String>) -> Result<Self, KeyError> {
+    pub(crate) fn parse(values: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
         let settings = Settings::new(values, KEYS)?;
         Ok(Self {
             ca_files: settings.list("ca_files").map(PathBuf::from).collect(),
@@ -127,11 +127,11 @@ pub(crate) struct Limits {
 impl LinkConfig {
     /// # Errors
     /// The first key that is unknown or whose value is malformed or out of bounds, and `allowed_hosts` where it is missing.
-    pub(crate) fn parse(values: &BTreeMap<String, String>) -> Result<Self, KeyError> {
+    pub(crate) fn parse(values: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
         let settings = Settings::new(values, LINK_KEYS)?;
         let hosts: Vec<HostRule> = entries(&settings, "allowed_hosts")?;
         if hosts.is_empty() {
-            return Err(KeyError::new(
+            return Err(ConfigError::new(
                 "allowed_hosts",
                 "missing: without it the link allows nothing; name hosts, such as \
                  `api.example.com, *.example.net, https://example.org:8443, http://10.1.2.3`",
@@ -156,36 +156,31 @@ impl LinkConfig {
 }
 
 impl Limits {
-    fn parse(settings: &Settings<'_>) -> Result<Self, KeyError> {
+    fn parse(settings: &Settings<'_>) -> Result<Self, ConfigError> {
         const HOUR: Duration = Duration::from_secs(3600);
-        let count = |key, bounds, default| -> Result<usize, KeyError> {
-            // Every upper bound below fits 32 bits.
-            settings
-                .number(key, bounds, default)
-                .map(|number| usize::try_from(number).unwrap_or(usize::MAX))
-        };
         Ok(Self {
-            connect_timeout: millis(
-                settings,
+            connect_timeout: settings.millis(
                 "connect_timeout_ms",
                 DEADLINE_MAX,
                 CONNECT_TIMEOUT_DEFAULT,
             )?,
-            response_timeout: millis(
-                settings,
+            response_timeout: settings.millis(
                 "response_timeout_ms",
                 DEADLINE_MAX,
                 DEADLINE_DEFAULT,
             )?,
-            body_idle_timeout: millis(
-                settings,
+            body_idle_timeout: settings.millis(
                 "body_idle_timeout_ms",
                 HOUR,
                 BODY_IDLE_TIMEOUT_DEFAULT,
             )?,
-            idle_timeout: millis(settings, "idle_timeout_ms", HOUR, IDLE_TIMEOUT_DEFAULT)?,
-            idle_connections: count("idle_connections_max", 0..=1024, IDLE_CONNECTIONS_DEFAULT)?,
-            requests: count("requests_max", 1..=4096, REQUESTS_DEFAULT)?,
+            idle_timeout: settings.millis("idle_timeout_ms", HOUR, IDLE_TIMEOUT_DEFAULT)?,
+            idle_connections: settings.count(
+                "idle_connections_max",
+                0..=1024,
+                IDLE_CONNECTIONS_DEFAULT,
+            )?,
+            requests: settings.count("requests_max", 1..=4096, REQUESTS_DEFAULT)?,
             request_bytes: settings.number(
                 "request_bytes_max",
                 0..=u64::MAX,
@@ -203,19 +198,19 @@ impl Limits {
 fn entries<T: std::str::FromStr<Err = String>>(
     settings: &Settings<'_>,
     key: &str,
-) -> Result<Vec<T>, KeyError> {
+) -> Result<Vec<T>, ConfigError> {
     settings
         .list(key)
-        .map(|text| text.parse().map_err(|reason| KeyError::new(key, reason)))
+        .map(|text| text.parse().map_err(|reason| ConfigError::new(key, reason)))
         .collect()
 }
 
-fn methods(settings: &Settings<'_>) -> Result<Vec<Method>, KeyError> {
+fn methods(settings: &Settings<'_>) -> Result<Vec<Method>, ConfigError> {
     const KEY: &str = "allowed_methods";
     let method = |text: &str| match Method::from_bytes(text.as_bytes()) {
-        Ok(Method::CONNECT) => Err(KeyError::new(KEY, "`CONNECT` is never sent")),
+        Ok(Method::CONNECT) => Err(ConfigError::new(KEY, "`CONNECT` is never sent")),
         Ok(method) if text != "*" => Ok(method),
-        _ => Err(KeyError::new(
+        _ => Err(ConfigError::new(
             KEY,
             format!("`{text}` is no method, and `*` stands alone"),
         )),
@@ -223,31 +218,15 @@ fn methods(settings: &Settings<'_>) -> Result<Vec<Method>, KeyError> {
     settings.list(KEY).map(method).collect()
 }
 
-/// A time of at least a millisecond and at most `max`.
-fn millis(
-    settings: &Settings<'_>,
-    key: &str,
-    max: Duration,
-    default: Duration,
-) -> Result<Duration, KeyError> {
-    let in_millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    settings
-        .number(key, 1..=in_millis(max), in_millis(default))
-        .map(Duration::from_millis)
-}
-
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 mod tests {
+    use trellis_provider_sdk::harness::values;
+
     use super::*;
 
-    fn parse(pairs: &[(&str, &str)]) -> Result<LinkConfig, KeyError> {
-        LinkConfig::parse(
-            &pairs
-                .iter()
-                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-                .collect(),
-        )
+    fn parse(pairs: &[(&str, &str)]) -> Result<LinkConfig, ConfigError> {
+        LinkConfig::parse(&values(pairs))
     }
 
     #[test]
@@ -299,14 +278,8 @@ mod tests {
 
     #[test]
     fn the_provider_knows_its_own_key_alone() {
-        let values = |key: &str| [(key.to_owned(), "/a.pem,/b.pem".to_owned())].into();
-        assert_eq!(
-            Config::parse(&values("ca_files")).unwrap().ca_files.len(),
-            2
-        );
-        assert_eq!(
-            Config::parse(&values("allowed_hosts")).unwrap_err().key,
-            "allowed_hosts"
-        );
+        let parse = |key| Config::parse(&values(&[(key, "/a.pem,/b.pem")]));
+        assert_eq!(parse("ca_files").unwrap().ca_files.len(), 2);
+        assert_eq!(parse("allowed_hosts").unwrap_err().key, "allowed_hosts");
     }
 }

@@ -23,7 +23,6 @@ mod pool;
 mod provider;
 mod resolve;
 mod rule;
-mod settings;
 mod target;
 mod tls;
 

@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use trellis_provider_sdk::outgoing::OUTGOING_HANDLER;
 use trellis_provider_sdk::{
-    Call, EntityId, HttpRequest, HttpResponse, Link, LinkEnd, LinkError, LinkKey, LinkName,
-    Provider, ProviderFactory, ProviderSetup, Refusal, RefusalCode, StartError,
+    Call, ConfigError, EntityId, HttpRequest, HttpResponse, Link, LinkEnd, LinkError, LinkKey,
+    LinkName, Provider, ProviderFactory, ProviderSetup, Refusal, RefusalCode, StartError,
 };
 
 use crate::config::{Config, LinkConfig};
@@ -20,7 +20,6 @@ use crate::connect::Connector;
 use crate::exchange::LinkClient;
 use crate::pool::Pool;
 use crate::resolve::{Resolver, SystemResolver};
-use crate::settings::KeyError;
 use crate::tls;
 
 /// How long the end of connections is waited for after their exchanges are over.
@@ -94,7 +93,11 @@ impl HttpClient {
     }
 
     /// A client for a link's new configuration. The link's end ends what is under way by a former one, too.
-    async fn client(&self, id: &LinkId, config: &LinkConfig) -> Result<Arc<LinkClient>, KeyError> {
+    async fn client(
+        &self,
+        id: &LinkId,
+        config: &LinkConfig,
+    ) -> Result<Arc<LinkClient>, ConfigError> {
         let former = {
             let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
             links.get(id).map(|link| link.client.cancel.clone())
@@ -172,7 +175,7 @@ impl Provider for HttpClient {
         let prepared = async {
             let config = LinkConfig::parse(&link.config)?;
             let client = self.client(&id, &config).await?;
-            Ok::<_, KeyError>((config, client))
+            Ok::<_, ConfigError>((config, client))
         };
         let (config, client) = match prepared.await {
             Ok(prepared) => prepared,

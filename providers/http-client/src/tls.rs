@@ -7,9 +7,9 @@ use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
+use trellis_provider_sdk::ConfigError;
 
 use crate::config::CA_FILE_BYTES_MAX;
-use crate::settings::KeyError;
 
 const CA_FILES: &str = "ca_files";
 
@@ -37,10 +37,10 @@ pub(crate) async fn system_roots() -> RootCertStore {
 pub(crate) async fn add_files(
     roots: &mut RootCertStore,
     files: &[PathBuf],
-) -> Result<(), KeyError> {
+) -> Result<(), ConfigError> {
     for path in files {
         let wrong =
-            |reason: String| KeyError::new(CA_FILES, format!("`{}` {reason}", path.display()));
+            |reason: String| ConfigError::new(CA_FILES, format!("`{}` {reason}", path.display()));
         let unreadable = |error: std::io::Error| wrong(format!("cannot be read: {error}"));
         let length = tokio::fs::metadata(path).await.map_err(unreadable)?.len();
         if length > CA_FILE_BYTES_MAX {
@@ -66,10 +66,10 @@ pub(crate) async fn add_files(
 ///
 /// # Errors
 /// Where the cryptography supports no version of TLS, which would be a fault of the build.
-pub(crate) fn client_config(roots: RootCertStore) -> Result<Arc<ClientConfig>, KeyError> {
+pub(crate) fn client_config(roots: RootCertStore) -> Result<Arc<ClientConfig>, ConfigError> {
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|error| KeyError::new(CA_FILES, error.to_string()))?
+        .map_err(|error| ConfigError::new(CA_FILES, error.to_string()))?
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];

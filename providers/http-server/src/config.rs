@@ -8,8 +8,7 @@ use std::time::Duration;
 use http::HeaderName;
 use http::header::HOST;
 use trellis_protocol::limits::{DEADLINE_DEFAULT, DEADLINE_MAX, HEAD_BYTES_MAX};
-
-use crate::settings::{KeyError, Settings};
+use trellis_provider_sdk::{ConfigError, Settings};
 
 /// Port of `default_address` where nobody chose one: the one that wasmCloud's manifests expect.
 pub const PORT_DEFAULT: u16 = 8000;
@@ -148,13 +147,13 @@ impl Config {
     ///
     /// # Errors
     /// The first key that is unknown or whose value is malformed or out of bounds.
-    pub(crate) fn parse(values: &BTreeMap<String, String>) -> Result<Self, KeyError> {
+    pub(crate) fn parse(values: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
         let settings = Settings::new(values, KEYS)?;
         let routing_mode = settings
             .parsed("routing_mode")?
             .unwrap_or(RoutingMode::Address);
         if settings.text("header").is_some() && routing_mode != RoutingMode::Host {
-            return Err(KeyError::new(
+            return Err(ConfigError::new(
                 "header",
                 "has a meaning only with `routing_mode` = `host`",
             ));
@@ -165,8 +164,7 @@ impl Config {
                 .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT_DEFAULT))),
             routing_mode,
             header: settings.parsed("header")?.unwrap_or(HOST),
-            request_timeout: millis(
-                &settings,
+            request_timeout: settings.millis(
                 "request_timeout_ms",
                 DEADLINE_MAX,
                 DEADLINE_DEFAULT,
@@ -177,68 +175,52 @@ impl Config {
 }
 
 impl Limits {
-    fn parse(settings: &Settings<'_>) -> Result<Self, KeyError> {
+    fn parse(settings: &Settings<'_>) -> Result<Self, ConfigError> {
         const HOUR: Duration = Duration::from_secs(3600);
-        let size = |key, bounds, default| -> Result<usize, KeyError> {
-            // Every upper bound below fits 32 bits.
-            settings
-                .number(key, bounds, default)
-                .map(|number| usize::try_from(number).unwrap_or(usize::MAX))
-        };
         Ok(Self {
-            header_bytes: size("header_bytes_max", 256..=1024 * 1024, HEADER_BYTES_DEFAULT)?,
-            header_count: size("header_count_max", 1..=4096, HEADER_COUNT_DEFAULT)?,
-            header_timeout: millis(settings, "header_timeout_ms", HOUR, HEADER_TIMEOUT_DEFAULT)?,
-            body_idle_timeout: millis(
-                settings,
+            header_bytes: settings.count(
+                "header_bytes_max",
+                256..=1024 * 1024,
+                HEADER_BYTES_DEFAULT,
+            )?,
+            header_count: settings.count("header_count_max", 1..=4096, HEADER_COUNT_DEFAULT)?,
+            header_timeout: settings.millis("header_timeout_ms", HOUR, HEADER_TIMEOUT_DEFAULT)?,
+            body_idle_timeout: settings.millis(
                 "body_idle_timeout_ms",
                 HOUR,
                 BODY_IDLE_TIMEOUT_DEFAULT,
             )?,
             body_bytes: settings.number("body_bytes_max", 0..=u64::MAX, BODY_BYTES_DEFAULT)?,
-            keepalive_timeout: millis(
-                settings,
+            keepalive_timeout: settings.millis(
                 "keepalive_timeout_ms",
                 HOUR,
                 KEEPALIVE_TIMEOUT_DEFAULT,
             )?,
-            connections: size("connections_max", 1..=1024 * 1024, CONNECTIONS_DEFAULT)?,
+            connections: settings.count("connections_max", 1..=1024 * 1024, CONNECTIONS_DEFAULT)?,
             h2_streams: u32::try_from(settings.number(
                 "h2_streams_max",
                 1..=4096,
                 H2_STREAMS_DEFAULT,
             )?)
             .unwrap_or(u32::MAX),
-            h2_pending_resets: size("h2_pending_resets_max", 1..=4096, H2_PENDING_RESETS_DEFAULT)?,
+            h2_pending_resets: settings.count(
+                "h2_pending_resets_max",
+                1..=4096,
+                H2_PENDING_RESETS_DEFAULT,
+            )?,
         })
     }
-}
-
-/// A time of at least a millisecond and at most `max`.
-pub(crate) fn millis(
-    settings: &Settings<'_>,
-    key: &str,
-    max: Duration,
-    default: Duration,
-) -> Result<Duration, KeyError> {
-    let in_millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    settings
-        .number(key, 1..=in_millis(max), in_millis(default))
-        .map(Duration::from_millis)
 }
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 mod tests {
+    use trellis_provider_sdk::harness::values;
+
     use super::*;
 
-    fn parse(pairs: &[(&str, &str)]) -> Result<Config, KeyError> {
-        Config::parse(
-            &pairs
-                .iter()
-                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-                .collect(),
-        )
+    fn parse(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        Config::parse(&values(pairs))
     }
 
     #[test]

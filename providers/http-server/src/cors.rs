@@ -10,9 +10,9 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use trellis_provider_sdk::Body;
 use trellis_provider_sdk::http::empty;
+use trellis_provider_sdk::{ConfigError, Settings};
 
 use crate::problem::Problem;
-use crate::settings::{KeyError, Settings};
 
 const ORIGINS: &str = "cors_allowed_origins";
 const METHODS: &str = "cors_allowed_methods";
@@ -45,13 +45,13 @@ pub(crate) struct Cors {
 
 impl Cors {
     /// Reads the `cors_…` keys.
-    pub(crate) fn parse(settings: &Settings<'_>) -> Result<Option<Self>, KeyError> {
+    pub(crate) fn parse(settings: &Settings<'_>) -> Result<Option<Self>, ConfigError> {
         if settings.text(ORIGINS).is_none() {
             return match [METHODS, HEADERS, EXPOSED, MAX_AGE]
                 .into_iter()
                 .find(|key| settings.text(key).is_some())
             {
-                Some(key) => Err(KeyError::new(
+                Some(key) => Err(ConfigError::new(
                     key,
                     format!("has no meaning without `{ORIGINS}`"),
                 )),
@@ -148,7 +148,7 @@ impl Cors {
 }
 
 /// An origin as browsers send it: scheme, host and perhaps a port, no path.
-fn origin(text: &str) -> Result<String, KeyError> {
+fn origin(text: &str) -> Result<String, ConfigError> {
     let proper = text.split_once("://").is_some_and(|(scheme, authority)| {
         !scheme.is_empty()
             && scheme
@@ -162,7 +162,7 @@ fn origin(text: &str) -> Result<String, KeyError> {
     if proper {
         Ok(text.to_ascii_lowercase())
     } else {
-        Err(KeyError::new(
+        Err(ConfigError::new(
             ORIGINS,
             "must be `*` or origins such as `https://example.com`, separated by commas",
         ))
@@ -178,7 +178,7 @@ fn tokens(
     settings: &Settings<'_>,
     key: &str,
     is_proper: impl Fn(&str) -> bool,
-) -> Result<Option<HeaderValue>, KeyError> {
+) -> Result<Option<HeaderValue>, ConfigError> {
     let parts: Vec<&str> = settings.list(key).collect();
     if parts.is_empty() {
         return Ok(None);
@@ -189,20 +189,17 @@ fn tokens(
         .then(|| HeaderValue::from_str(&parts.join(", ")).ok())
         .flatten()
         .map(Some)
-        .ok_or_else(|| KeyError::new(key, "must be names separated by commas, or `*`"))
+        .ok_or_else(|| ConfigError::new(key, "must be names separated by commas, or `*`"))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use trellis_provider_sdk::harness::values;
 
     use super::*;
 
-    fn parse(pairs: &[(&str, &str)]) -> Result<Option<Cors>, KeyError> {
-        let values: BTreeMap<String, String> = pairs
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect();
+    fn parse(pairs: &[(&str, &str)]) -> Result<Option<Cors>, ConfigError> {
+        let values = values(pairs);
         Cors::parse(&Settings::new(
             &values,
             &[ORIGINS, METHODS, HEADERS, EXPOSED, MAX_AGE],

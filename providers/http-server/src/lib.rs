@@ -27,7 +27,6 @@ mod response;
 mod response_body;
 mod route;
 mod server;
-mod settings;
 mod stall;
 mod tls;
 

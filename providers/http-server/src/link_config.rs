@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use trellis_protocol::limits::DEADLINE_MAX;
+use trellis_provider_sdk::{ConfigError, Settings};
 
-use crate::config::{Config, RoutingMode, millis};
+use crate::config::{Config, RoutingMode};
 use crate::cors::Cors;
-use crate::settings::{KeyError, Settings};
 
 const KEYS: &[&str] = &[
     "address",
@@ -86,24 +86,19 @@ impl LinkConfig {
     pub(crate) fn parse(
         values: &BTreeMap<String, String>,
         provider: &Config,
-    ) -> Result<Self, KeyError> {
+    ) -> Result<Self, ConfigError> {
         let settings = Settings::new(values, KEYS)?;
         Ok(Self {
             claim: claim(&settings, provider)?,
             tls: tls(&settings, provider.routing_mode)?,
             policy: Policy {
-                timeout: millis(
-                    &settings,
-                    "timeout_ms",
-                    DEADLINE_MAX,
-                    provider.request_timeout,
-                )?,
+                timeout: settings.millis("timeout_ms", DEADLINE_MAX, provider.request_timeout)?,
                 readonly: settings.flag("readonly_mode")?,
                 cache_control: settings
                     .text("cache_control")
                     .map(HeaderValue::from_str)
                     .transpose()
-                    .map_err(|_| KeyError::new("cache_control", "is not a field value"))?,
+                    .map_err(|_| ConfigError::new("cache_control", "is not a field value"))?,
                 cors: Cors::parse(&settings)?,
                 disable_keepalive: settings.flag("disable_keepalive")?,
             },
@@ -111,7 +106,7 @@ impl LinkConfig {
     }
 }
 
-fn claim(settings: &Settings<'_>, provider: &Config) -> Result<Claim, KeyError> {
+fn claim(settings: &Settings<'_>, provider: &Config) -> Result<Claim, ConfigError> {
     let (own, name) = match provider.routing_mode {
         RoutingMode::Address => ("address", "address"),
         RoutingMode::Path => ("path", "path"),
@@ -119,13 +114,17 @@ fn claim(settings: &Settings<'_>, provider: &Config) -> Result<Claim, KeyError> 
     };
     for key in ["address", "path", "host"] {
         if key != own && settings.text(key).is_some() {
-            return Err(KeyError::new(
+            return Err(ConfigError::new(
                 key,
                 format!("has no meaning: this provider's `routing_mode` is `{name}`"),
             ));
         }
     }
-    let required = |reason| settings.text(own).ok_or_else(|| KeyError::new(own, reason));
+    let required = |reason| {
+        settings
+            .text(own)
+            .ok_or_else(|| ConfigError::new(own, reason))
+    };
     match provider.routing_mode {
         RoutingMode::Address => Ok(Claim::Address(
             settings
@@ -140,7 +139,7 @@ fn claim(settings: &Settings<'_>, provider: &Config) -> Result<Claim, KeyError> 
                     .parse::<http::uri::PathAndQuery>()
                     .is_ok_and(|parsed| parsed.path() == path);
             if !proper {
-                return Err(KeyError::new(
+                return Err(ConfigError::new(
                     "path",
                     "must begin with `/` and be a path without query or empty segments, as requests spell it",
                 ));
@@ -154,18 +153,21 @@ fn claim(settings: &Settings<'_>, provider: &Config) -> Result<Claim, KeyError> 
                 .parse::<http::uri::Authority>()
                 .is_ok_and(|authority| authority.host() == host && authority.as_str() == host);
             if !proper {
-                return Err(KeyError::new("host", "must be a host name without a port"));
+                return Err(ConfigError::new(
+                    "host",
+                    "must be a host name without a port",
+                ));
             }
             Ok(Claim::Host(host))
         }
     }
 }
 
-fn tls(settings: &Settings<'_>, mode: RoutingMode) -> Result<Option<TlsFiles>, KeyError> {
+fn tls(settings: &Settings<'_>, mode: RoutingMode) -> Result<Option<TlsFiles>, ConfigError> {
     const CERTIFICATES: &str = "tls_cert_file";
     const PRIVATE_KEY: &str = "tls_priv_key_file";
     let missing = |key, other| {
-        Err(KeyError::new(
+        Err(ConfigError::new(
             key,
             format!("is missing; TLS needs it beside `{other}`"),
         ))
@@ -174,7 +176,7 @@ fn tls(settings: &Settings<'_>, mode: RoutingMode) -> Result<Option<TlsFiles>, K
         (None, None) => Ok(None),
         (Some(_), None) => missing(PRIVATE_KEY, CERTIFICATES),
         (None, Some(_)) => missing(CERTIFICATES, PRIVATE_KEY),
-        (Some(_), Some(_)) if mode != RoutingMode::Address => Err(KeyError::new(
+        (Some(_), Some(_)) if mode != RoutingMode::Address => Err(ConfigError::new(
             CERTIFICATES,
             "needs `routing_mode` = `address`: a shared listener has no certificate of one link",
         )),
@@ -188,16 +190,13 @@ fn tls(settings: &Settings<'_>, mode: RoutingMode) -> Result<Option<TlsFiles>, K
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 mod tests {
+    use trellis_provider_sdk::harness::values;
+
     use super::*;
 
-    fn parse(mode: &str, pairs: &[(&str, &str)]) -> Result<LinkConfig, KeyError> {
-        let provider =
-            Config::parse(&[("routing_mode".to_owned(), mode.to_owned())].into()).unwrap();
-        let values = pairs
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect();
-        LinkConfig::parse(&values, &provider)
+    fn parse(mode: &str, pairs: &[(&str, &str)]) -> Result<LinkConfig, ConfigError> {
+        let provider = Config::parse(&values(&[("routing_mode", mode)])).unwrap();
+        LinkConfig::parse(&values(pairs), &provider)
     }
 
     #[test]

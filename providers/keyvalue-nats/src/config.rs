@@ -15,9 +15,10 @@
 
 use std::collections::BTreeMap;
 
-use trellis_nats_connection::{SERVER_KEYS, Server, given, known};
+use trellis_nats_connection::{SERVER_KEYS, Server};
+use trellis_provider_sdk::settings::{given, known};
 
-pub use trellis_nats_connection::ConfigError;
+pub use trellis_provider_sdk::ConfigError;
 
 /// The server where nothing else is configured.
 pub const CLUSTER_URI_DEFAULT: &str = "nats://127.0.0.1:4222";
@@ -139,19 +140,13 @@ fn is_token(text: &str) -> bool {
 #[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 mod tests {
     use trellis_nats_connection::Identity;
+    use trellis_provider_sdk::harness::values;
 
     use super::*;
 
-    fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect()
-    }
-
     fn link(pairs: &[(&str, &str)]) -> Result<LinkConfig, ConfigError> {
-        let provider = map(&[("cluster_uris", "nats://one:4222"), ("client_seed", "SU")]);
-        LinkConfig::read(&map(pairs), &Defaults::read(&provider).unwrap())
+        let provider = values(&[("cluster_uris", "nats://one:4222"), ("client_seed", "SU")]);
+        LinkConfig::read(&values(pairs), &Defaults::read(&provider).unwrap())
     }
 
     #[test]

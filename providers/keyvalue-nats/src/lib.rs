@@ -36,16 +36,18 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio_util::task::TaskTracker;
 use trellis_provider_sdk::{
-    Call, Health, Lease, Link, LinkEnd, LinkError, LinkKey, Provider, ProviderFactory,
-    ProviderSetup, Refusal, RefusalCode, Resources, StartError,
+    Call, Health, Lease, Link, LinkEnd, LinkError, LinkKey, Links, Provider, ProviderFactory,
+    ProviderSetup, Refusal, RefusalCode, Resources, StartError, Underway,
 };
 
 use bucket::Bucket;
 use config::Defaults;
 use connection::Connections;
-use link::{Links, Served};
+use link::Served;
+
+/// What messages call the provider.
+const TITLE: &str = "the key-value provider";
 
 /// Makes the provider.
 #[derive(Debug, Clone, Copy, Default)]
@@ -54,11 +56,11 @@ pub struct Factory;
 /// The provider: its links, the connections that they share, and the buckets that actors hold open.
 #[derive(Debug)]
 pub(crate) struct KeyValue {
-    links: Links,
+    defaults: Defaults,
+    links: Links<Served>,
     connections: Connections,
     handles: Resources<Bucket>,
-    /// Counts the invocations under way, so that a shutdown can wait for them.
-    underway: TaskTracker,
+    underway: Underway,
 }
 
 #[async_trait]
@@ -82,10 +84,11 @@ impl ProviderFactory for Factory {
     async fn start(&self, setup: ProviderSetup) -> Result<Arc<dyn Provider>, StartError> {
         let defaults = Defaults::read(&setup.config).map_err(StartError::from)?;
         Ok(Arc::new(KeyValue {
-            links: Links::new(defaults),
+            defaults,
+            links: Links::new(TITLE),
             connections: Connections::default(),
             handles: Resources::new(),
-            underway: TaskTracker::new(),
+            underway: Underway::new(TITLE, "the backend"),
         }))
     }
 }
@@ -93,7 +96,8 @@ impl ProviderFactory for Factory {
 #[async_trait]
 impl Provider for KeyValue {
     async fn link_put(&self, link: Link) -> Result<(), LinkError> {
-        self.links.put(&link)
+        let serve = |_: Option<&_>| Served::read(&link, &self.defaults);
+        self.links.put(&link, serve).map(drop)
     }
 
     async fn link_delete(&self, key: &LinkKey, _: LinkEnd) {
@@ -101,25 +105,7 @@ impl Provider for KeyValue {
     }
 
     async fn invoke(&self, call: Call) -> Result<Bytes, Refusal> {
-        if self.underway.is_closed() {
-            return Err(Refusal::new(
-                RefusalCode::Draining,
-                "the key-value provider is shutting down",
-            ));
-        }
-        let _underway = self.underway.token();
-        let deadline = tokio::time::Instant::from_std(call.deadline);
-        tokio::select! {
-            answer = self.dispatch(&call) => answer,
-            () = tokio::time::sleep_until(deadline) => Err(Refusal::new(
-                RefusalCode::DeadlineExceeded,
-                format!("the backend did not answer `{}` in time", call.operation),
-            )),
-            () = call.cancel.cancelled() => Err(Refusal::new(
-                RefusalCode::Cancelled,
-                format!("the caller of `{}` has gone", call.operation),
-            )),
-        }
+        self.underway.run(&call, self.dispatch(&call)).await
     }
 
     async fn release(&self, lease: &Lease) {
@@ -135,13 +121,12 @@ impl Provider for KeyValue {
     }
 
     async fn shutdown(&self, within: Duration) {
-        self.underway.close();
-        if tokio::time::timeout(within, self.underway.wait())
+        if tokio::time::timeout(within, self.underway.drain())
             .await
             .is_err()
         {
             tracing::warn!(
-                underway = self.underway.len(),
+                underway = self.underway.count(),
                 "calls were still under way when the key-value provider had to stop"
             );
         }

@@ -20,10 +20,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use trellis_provider_sdk::{LinkError, StartError};
-
 use crate::key::KEY_BYTES_MAX;
 use crate::server::{Address, Server, Target};
+
+pub use trellis_provider_sdk::ConfigError;
 
 /// The server where nothing else is configured.
 pub const URL_DEFAULT: &str = "redis://127.0.0.1:6379";
@@ -84,28 +84,6 @@ const OTHER_NAMES: &[(&str, Option<&str>)] = &[
     ("backend_reconnect_max_delay_ms", Some(RECONNECT_DELAY_MAX)),
     ("backend_reconnect_num_retries", None),
 ];
-
-/// Why a configuration is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("configuration key `{key}`: {reason}")]
-pub struct ConfigError {
-    /// The key, as it was given.
-    pub key: String,
-    /// What is wrong; never the value.
-    pub reason: String,
-}
-
-impl From<ConfigError> for LinkError {
-    fn from(ConfigError { key, reason }: ConfigError) -> Self {
-        Self::Config { key, reason }
-    }
-}
-
-impl From<ConfigError> for StartError {
-    fn from(ConfigError { key, reason }: ConfigError) -> Self {
-        Self::Config { key, reason }
-    }
-}
 
 /// What the provider's configuration gives to links that do not say otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -225,10 +203,10 @@ impl<'a> Values<'a> {
                 None => allowed.iter().copied().find(|name| *name == lower),
             };
             let Some(name) = name else {
-                return Err(ConfigError {
-                    key: given.clone(),
-                    reason: format!("unknown; the keys are {}", allowed.join(", ")),
-                });
+                return Err(ConfigError::new(
+                    given,
+                    format!("unknown; the keys are {}", allowed.join(", ")),
+                ));
             };
             // A prefix may well end in a space.
             let value = match name {
@@ -239,10 +217,10 @@ impl<'a> Values<'a> {
                 continue;
             }
             if let Some((other, _)) = values.insert(name, (given.as_str(), value)) {
-                return Err(ConfigError {
-                    key: given.clone(),
-                    reason: format!("means the same as `{other}`, which is given, too"),
-                });
+                return Err(ConfigError::new(
+                    given,
+                    format!("means the same as `{other}`, which is given, too"),
+                ));
             }
         }
         Ok(Self(values))
@@ -271,37 +249,29 @@ impl<'a> Values<'a> {
 
     fn error(&self, name: &str, reason: impl Into<String>) -> ConfigError {
         let given = self.0.get(name).map_or(name, |(given, _)| *given);
-        ConfigError {
-            key: given.to_owned(),
-            reason: reason.into(),
-        }
+        ConfigError::new(given, reason)
     }
 }
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 mod tests {
+    use trellis_provider_sdk::harness::values;
+
     use super::*;
 
-    fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect()
-    }
-
     fn link(pairs: &[(&str, &str)]) -> Result<LinkConfig, ConfigError> {
-        let provider = map(&[
+        let provider = values(&[
             ("URL", "rediss://:hunter1@one:7000"),
             ("tls_ca_file", "/ca.pem"),
             ("retries", "3"),
         ]);
-        LinkConfig::read(&map(pairs), &Defaults::read(&provider).unwrap())
+        LinkConfig::read(&values(pairs), &Defaults::read(&provider).unwrap())
     }
 
     #[test]
     fn the_default_server_is_the_one_that_is_documented() {
-        let Defaults(server) = Defaults::read(&map(&[])).unwrap();
+        let Defaults(server) = Defaults::read(&values(&[])).unwrap();
         assert_eq!(server.target, Target::parse(URL_DEFAULT).unwrap());
     }
 
@@ -373,7 +343,7 @@ mod tests {
             );
         }
         // What belongs to a link is unknown to the provider.
-        assert!(Defaults::read(&map(&[("prefix", "p")])).is_err());
+        assert!(Defaults::read(&values(&[("prefix", "p")])).is_err());
     }
 
     #[test]

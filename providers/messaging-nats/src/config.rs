@@ -21,12 +21,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use trellis_nats_connection::{SERVER_KEYS, Server, given, known};
+use trellis_nats_connection::{SERVER_KEYS, Server};
 use trellis_protocol::limits::{DEADLINE_DEFAULT, DEADLINE_MAX};
+use trellis_provider_sdk::settings::{given, known};
 
 use crate::subject::Pattern;
 
-pub use trellis_nats_connection::ConfigError;
+pub use trellis_provider_sdk::ConfigError;
 
 /// Most subjects in one list.
 pub const SUBJECTS_MAX: usize = 64;

@@ -13,7 +13,7 @@ use crate::Messaging;
 use crate::config::PublishAck;
 use crate::connection::Live;
 use crate::error::{Answer, Failure, shown};
-use crate::senders::Sender;
+use crate::sender::Sender;
 use crate::wit::consumer::Consumer;
 use crate::wit::types::BrokerMessage;
 

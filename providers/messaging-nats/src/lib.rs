@@ -1,7 +1,7 @@
 //! `wasmcloud:messaging` on NATS: actors publish and ask, and messages reach actors.
 //!
-//! [`config`] says what links may configure and where they lead, and [`subject`] what they may name. [`senders`]
-//! are the links of actors that call `consumer`; [`receivers`] are the links to actors that export `handler`, each with
+//! [`config`] says what links may configure and where they lead, and [`subject`] what they may name. A [`sender`]
+//! serves a link of an actor that calls `consumer`; [`receivers`] are the links to actors that export `handler`, each with
 //! its subscriptions: a [`listener`] for a subject, a [`puller`] for a JetStream consumer, both handing messages to the
 //! actor by [`delivery`]. [`connection`] keeps one connection for each server and identity, with an [`inbox`] for answers,
 //! what its servers [`denied`], and on whose inboxes actors may answer ([`answers`]). What is given up is counted in
@@ -26,7 +26,7 @@ mod listener;
 mod losses;
 mod puller;
 mod receivers;
-mod senders;
+mod sender;
 
 /// Rust for the WIT interfaces, made by the SDK's macro.
 pub mod wit {
@@ -44,16 +44,18 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio_util::task::TaskTracker;
 use trellis_provider_sdk::{
-    Call, Health, Link, LinkEnd, LinkError, LinkKey, Provider, ProviderFactory, ProviderSetup,
-    Refusal, RefusalCode, StartError,
+    Call, Health, Link, LinkEnd, LinkError, LinkKey, Links, Provider, ProviderFactory,
+    ProviderSetup, Refusal, StartError, Underway,
 };
 
 use config::Defaults;
 use connection::Connections;
 use receivers::Receivers;
-use senders::Senders;
+use sender::Sender;
+
+/// What messages call the provider.
+const TITLE: &str = "the messaging provider";
 
 /// Makes the provider.
 #[derive(Debug, Clone, Copy, Default)]
@@ -62,11 +64,11 @@ pub struct Factory;
 /// The provider: links in both directions, and the connections that they share.
 #[derive(Debug)]
 pub(crate) struct Messaging {
-    senders: Senders,
+    defaults: Defaults,
+    senders: Links<Sender>,
     receivers: Receivers,
     connections: Arc<Connections>,
-    /// Counts the invocations under way, so that a shutdown can wait for them.
-    underway: TaskTracker,
+    underway: Underway,
 }
 
 #[async_trait]
@@ -87,10 +89,11 @@ impl ProviderFactory for Factory {
         let defaults = Defaults::read(&setup.config).map_err(StartError::from)?;
         let connections = Arc::new(Connections::default());
         Ok(Arc::new(Messaging {
-            senders: Senders::new(defaults.clone(), connections.clone()),
-            receivers: Receivers::new(defaults, setup.outbound, connections.clone()),
+            senders: Links::new(TITLE),
+            receivers: Receivers::new(defaults.clone(), setup.outbound, connections.clone()),
+            defaults,
             connections,
-            underway: TaskTracker::new(),
+            underway: Underway::new(TITLE, "NATS"),
         }))
     }
 }
@@ -99,7 +102,10 @@ impl ProviderFactory for Factory {
 impl Provider for Messaging {
     async fn link_put(&self, link: Link) -> Result<(), LinkError> {
         match link.end {
-            LinkEnd::Target => self.senders.put(&link),
+            LinkEnd::Target => {
+                let serve = |_: Option<&_>| Sender::read(&link, &self.defaults, &self.connections);
+                self.senders.put(&link, serve).map(drop)
+            }
             LinkEnd::Source => self.receivers.put(&link).await,
         }
     }
@@ -112,25 +118,9 @@ impl Provider for Messaging {
     }
 
     async fn invoke(&self, call: Call) -> Result<Bytes, Refusal> {
-        if self.underway.is_closed() {
-            return Err(Refusal::new(
-                RefusalCode::Draining,
-                "the messaging provider is shutting down",
-            ));
-        }
-        let _underway = self.underway.token();
-        let deadline = tokio::time::Instant::from_std(call.deadline);
-        tokio::select! {
-            answer = wit::consumer::dispatch(self, &call) => answer,
-            () = tokio::time::sleep_until(deadline) => Err(Refusal::new(
-                RefusalCode::DeadlineExceeded,
-                format!("NATS did not answer `{}` in time", call.operation),
-            )),
-            () = call.cancel.cancelled() => Err(Refusal::new(
-                RefusalCode::Cancelled,
-                format!("the caller of `{}` has gone", call.operation),
-            )),
-        }
+        self.underway
+            .run(&call, wit::consumer::dispatch(self, &call))
+            .await
     }
 
     async fn health(&self) -> Health {
@@ -144,13 +134,12 @@ impl Provider for Messaging {
         let until = tokio::time::Instant::now() + within;
         // Messages first: actors that handle one may publish meanwhile.
         self.receivers.shutdown(within).await;
-        self.underway.close();
-        if tokio::time::timeout_at(until, self.underway.wait())
+        if tokio::time::timeout_at(until, self.underway.drain())
             .await
             .is_err()
         {
             tracing::warn!(
-                underway = self.underway.len(),
+                underway = self.underway.count(),
                 "calls were still under way when the messaging provider had to stop"
             );
         }

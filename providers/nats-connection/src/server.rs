@@ -17,8 +17,7 @@ use std::time::Duration;
 
 use async_nats::{ConnectOptions, ServerAddr};
 use percent_encoding::percent_decode_str;
-
-use crate::setting::{ConfigError, given};
+use trellis_provider_sdk::settings::{ConfigError, given};
 
 /// Most servers in one `cluster_uris`.
 pub const CLUSTER_URIS_MAX: usize = 32;
@@ -241,14 +240,12 @@ fn identity(config: &BTreeMap<String, String>) -> Result<Option<Identity>, Confi
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 mod tests {
+    use trellis_provider_sdk::harness::values;
+
     use super::*;
 
     fn read(pairs: &[(&str, &str)]) -> Result<Option<Server>, ConfigError> {
-        let config = pairs
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect();
-        Server::read(&config)
+        Server::read(&values(pairs))
     }
 
     fn identity(uris: &str) -> Result<Identity, ConfigError> {

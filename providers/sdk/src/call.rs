@@ -42,3 +42,25 @@ impl Call {
         self.deadline.saturating_duration_since(Instant::now())
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+impl Call {
+    /// A call of an actor's first instance over its default link, for tests of what looks at calls.
+    pub(crate) fn for_tests(actor: &str, within: Duration) -> Self {
+        Self {
+            id: InvocationId::random(),
+            source: actor.parse().unwrap(),
+            link: LinkName::default(),
+            operation: Operation::new("test:calls/one", "run"),
+            type_hash: 0,
+            payload: Bytes::new(),
+            deadline: Instant::now() + within,
+            cancel: CancellationToken::new(),
+            lease: crate::harness::lease(1),
+            depth: 0,
+            chain: Arc::default(),
+            traceparent: None,
+        }
+    }
+}

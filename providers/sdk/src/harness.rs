@@ -211,6 +211,14 @@ impl Harness {
     }
 }
 
+/// A configuration of these keys and values.
+pub fn values(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
 /// The lease of one of the harness's instances.
 pub fn lease(instance: u64) -> Lease {
     Lease {

@@ -25,7 +25,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use trellis_protocol::limits::VALUE_BYTES_MAX;
-use trellis_provider_sdk::{LinkError, StartError};
+use trellis_provider_sdk::settings::{self, known};
+
+pub use trellis_provider_sdk::ConfigError;
 
 /// PostgreSQL's own port.
 pub const PORT_DEFAULT: u16 = 5432;
@@ -80,37 +82,7 @@ const SERVER_KEYS: &[&str] = &[
     TLS_CA_FILE,
 ];
 const LIMIT_KEYS: &[&str] = &[POOL_SIZE, CONNECT_TIMEOUT_MS, MAX_ROWS, MAX_BYTES];
-
-/// Why a configuration is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("configuration key `{key}`: {reason}")]
-pub struct ConfigError {
-    /// The key.
-    pub key: String,
-    /// What is wrong; never the value.
-    pub reason: String,
-}
-
-impl ConfigError {
-    fn new(key: &str, reason: impl Into<String>) -> Self {
-        Self {
-            key: key.to_owned(),
-            reason: reason.into(),
-        }
-    }
-}
-
-impl From<ConfigError> for LinkError {
-    fn from(ConfigError { key, reason }: ConfigError) -> Self {
-        Self::Config { key, reason }
-    }
-}
-
-impl From<ConfigError> for StartError {
-    fn from(ConfigError { key, reason }: ConfigError) -> Self {
-        Self::Config { key, reason }
-    }
-}
+const KEYS: &[&[&str]] = &[SERVER_KEYS, LIMIT_KEYS];
 
 /// A password, which shows nowhere.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -201,7 +173,7 @@ impl Defaults {
     /// # Errors
     /// [`ConfigError`] for the first key that is unknown or malformed.
     pub fn read(config: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
-        known(config)?;
+        known(config, KEYS)?;
         Ok(Self {
             server: server(config)?,
             limits: limits(config)?,
@@ -218,7 +190,7 @@ impl LinkConfig {
         config: &BTreeMap<String, String>,
         defaults: &Defaults,
     ) -> Result<Self, ConfigError> {
-        known(config)?;
+        known(config, KEYS)?;
         let server = match server(config)? {
             Some(server) => server,
             None => defaults
@@ -243,23 +215,15 @@ impl LinkConfig {
     }
 }
 
-fn known(config: &BTreeMap<String, String>) -> Result<(), ConfigError> {
-    let allowed = [SERVER_KEYS, LIMIT_KEYS].concat();
-    match config.keys().find(|key| !allowed.contains(&key.as_str())) {
-        None => Ok(()),
-        Some(key) => Err(ConfigError::new(
-            key,
-            format!("unknown; the keys are {}", allowed.join(", ")),
-        )),
-    }
-}
-
 fn given<'a>(config: &'a BTreeMap<String, String>, key: &str) -> Option<&'a str> {
-    config
-        .get(key)
-        // A password may begin or end with a space.
-        .map(|value| if key == PASSWORD { value } else { value.trim() })
-        .filter(|value| !value.is_empty())
+    match key {
+        // It may begin or end with a space.
+        PASSWORD => config
+            .get(key)
+            .map(String::as_str)
+            .filter(|p| !p.is_empty()),
+        _ => settings::given(config, key),
+    }
 }
 
 /// The server that a configuration names; `None` where it says nothing about one.
@@ -341,23 +305,18 @@ where
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 mod tests {
+    use trellis_provider_sdk::harness::values;
+
     use super::*;
 
-    fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect()
-    }
-
     fn link(pairs: &[(&str, &str)]) -> Result<LinkConfig, ConfigError> {
-        let provider = map(&[
+        let provider = values(&[
             (HOST, "one"),
             (USERNAME, "app"),
             (PASSWORD, "hunter2"),
             (MAX_ROWS, "50"),
         ]);
-        LinkConfig::read(&map(pairs), &Defaults::read(&provider).unwrap())
+        LinkConfig::read(&values(pairs), &Defaults::read(&provider).unwrap())
     }
 
     #[test]
@@ -371,7 +330,7 @@ mod tests {
             "hunter2"
         );
         assert_eq!((config.pool.size, config.rows_max), (POOL_SIZE_DEFAULT, 50));
-        let none = LinkConfig::read(&map(&[]), &Defaults::default());
+        let none = LinkConfig::read(&values(&[]), &Defaults::default());
         assert_eq!(none.unwrap_err().key, HOST);
     }
 
@@ -407,7 +366,7 @@ mod tests {
             (MAX_BYTES, "1023"),
             (MAX_BYTES, "4194304"),
         ] {
-            let mut pairs = map(&server);
+            let mut pairs = values(&server);
             pairs.insert(key.to_owned(), value.to_owned());
             let error = LinkConfig::read(&pairs, &Defaults::default()).unwrap_err();
             assert_eq!(error.key, key);
@@ -420,7 +379,7 @@ mod tests {
             (MAX_BYTES, "1024"),
             (TLS_REQUIRED, "true"),
         ] {
-            let mut pairs = map(&server);
+            let mut pairs = values(&server);
             pairs.insert(key.to_owned(), value.to_owned());
             LinkConfig::read(&pairs, &Defaults::default()).unwrap();
         }

@@ -42,15 +42,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio_util::task::TaskTracker;
 use trellis_provider_sdk::{
-    Call, Health, Lease, Link, LinkEnd, LinkError, LinkKey, Provider, ProviderFactory,
-    ProviderSetup, Refusal, RefusalCode, StartError,
+    Call, Health, Lease, Link, LinkEnd, LinkError, LinkKey, Links, Provider, ProviderFactory,
+    ProviderSetup, Refusal, StartError, Underway,
 };
 
 use config::Defaults;
-use link::Links;
+use link::Served;
 use pool::Pools;
+
+/// What messages call the provider.
+const TITLE: &str = "the SQL provider";
 
 /// Makes the provider.
 #[derive(Debug, Clone, Copy, Default)]
@@ -59,10 +61,10 @@ pub struct Factory;
 /// The provider: its links and the pools that they share.
 #[derive(Debug)]
 pub(crate) struct Sql {
-    links: Links,
+    defaults: Defaults,
+    links: Links<Served>,
     pools: Pools,
-    /// Counts the invocations under way, so that a shutdown can wait for them.
-    underway: TaskTracker,
+    underway: Underway,
 }
 
 #[async_trait]
@@ -82,9 +84,10 @@ impl ProviderFactory for Factory {
     async fn start(&self, setup: ProviderSetup) -> Result<Arc<dyn Provider>, StartError> {
         let defaults = Defaults::read(&setup.config).map_err(StartError::from)?;
         Ok(Arc::new(Sql {
-            links: Links::new(defaults),
+            defaults,
+            links: Links::new(TITLE),
             pools: Pools::default(),
-            underway: TaskTracker::new(),
+            underway: Underway::new(TITLE, "the database"),
         }))
     }
 }
@@ -92,7 +95,8 @@ impl ProviderFactory for Factory {
 #[async_trait]
 impl Provider for Sql {
     async fn link_put(&self, link: Link) -> Result<(), LinkError> {
-        self.links.put(&link, &self.pools)
+        let serve = |former: Option<&_>| Served::read(&link, &self.defaults, &self.pools, former);
+        self.links.put(&link, serve).map(drop)
     }
 
     async fn link_delete(&self, key: &LinkKey, _: LinkEnd) {
@@ -100,33 +104,15 @@ impl Provider for Sql {
     }
 
     async fn invoke(&self, call: Call) -> Result<Bytes, Refusal> {
-        if self.underway.is_closed() {
-            return Err(Refusal::new(
-                RefusalCode::Draining,
-                "the SQL provider is shutting down",
-            ));
-        }
-        let _underway = self.underway.token();
-        let deadline = tokio::time::Instant::from_std(call.deadline);
-        tokio::select! {
-            answer = self.dispatch(&call) => answer,
-            () = tokio::time::sleep_until(deadline) => Err(Refusal::new(
-                RefusalCode::DeadlineExceeded,
-                format!("the database did not answer `{}` in time", call.operation),
-            )),
-            () = call.cancel.cancelled() => Err(Refusal::new(
-                RefusalCode::Cancelled,
-                format!("the caller of `{}` has gone", call.operation),
-            )),
-        }
+        self.underway.run(&call, self.dispatch(&call)).await
     }
 
     async fn release(&self, lease: &Lease) {
-        self.links.release(|held| held == lease);
+        self.forget_tokens(|held| held == lease);
     }
 
     async fn release_host(&self, host: &str) {
-        self.links.release(|held| *held.host == *host);
+        self.forget_tokens(|held| *held.host == *host);
     }
 
     async fn health(&self) -> Health {
@@ -134,14 +120,13 @@ impl Provider for Sql {
     }
 
     async fn shutdown(&self, within: Duration) {
-        self.underway.close();
         let finish = async {
-            self.underway.wait().await;
+            self.underway.drain().await;
             self.pools.close().await;
         };
         if tokio::time::timeout(within, finish).await.is_err() {
             tracing::warn!(
-                underway = self.underway.len(),
+                underway = self.underway.count(),
                 "calls or connections were still under way when the SQL provider had to stop"
             );
         }
@@ -150,6 +135,11 @@ impl Provider for Sql {
 }
 
 impl Sql {
+    /// Forgets the tokens of instances that have gone.
+    fn forget_tokens(&self, held: impl Fn(&Lease) -> bool) {
+        self.links.each(|served| served.tokens.release(&held));
+    }
+
     async fn dispatch(&self, call: &Call) -> Result<Bytes, Refusal> {
         if wit::prepared::matches(&call.operation.interface) {
             wit::prepared::dispatch(self, call).await

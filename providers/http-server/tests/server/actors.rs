@@ -1,6 +1,5 @@
 //! Actors that are closures, and servers linked to them.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::Response;
 use trellis_http_server::HttpServer;
+use trellis_provider_sdk::harness::values;
 use trellis_provider_sdk::http::full;
 use trellis_provider_sdk::{
     EntityId, HttpRequest, HttpResponse, Link, LinkEnd, LinkError, LinkKey, LinkName, Outbound,
@@ -46,7 +46,7 @@ where
     R: Future<Output = Answer> + Send + 'static,
 {
     crate::access_log::Lines::of_all_tests();
-    let mut values = pairs(config);
+    let mut values = values(config);
     values
         .entry("default_address".to_owned())
         .or_insert_with(|| "127.0.0.1:0".to_owned());
@@ -89,7 +89,7 @@ pub(crate) fn link(actor: &str, generation: u64, config: &[(&str, &str)]) -> Lin
         target: EntityId::new(actor).unwrap(),
         interfaces: vec!["wasi:http/incoming-handler".to_owned()],
         end: LinkEnd::Source,
-        config: pairs(config),
+        config: values(config),
         generation,
     }
 }
@@ -107,11 +107,4 @@ pub(crate) fn key(actor: &str) -> LinkKey {
 /// Puts a link that must fail, and says why it did.
 pub(crate) async fn refused(server: &HttpServer, link: Link) -> LinkError {
     server.link_put(link).await.unwrap_err()
-}
-
-fn pairs(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    pairs
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-        .collect()
 }

@@ -4,25 +4,19 @@
 
 use super::*;
 use trellis_nats_connection::Identity;
-
-fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    pairs
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-        .collect()
-}
+use trellis_provider_sdk::harness::values;
 
 fn defaults() -> Defaults {
-    let provider = map(&[("cluster_uris", "nats://one:4222"), ("client_seed", "SU")]);
+    let provider = values(&[("cluster_uris", "nats://one:4222"), ("client_seed", "SU")]);
     Defaults::read(&provider).unwrap()
 }
 
 fn sender(pairs: &[(&str, &str)]) -> Result<SenderConfig, ConfigError> {
-    SenderConfig::read(&map(pairs), &defaults())
+    SenderConfig::read(&values(pairs), &defaults())
 }
 
 fn receiver(pairs: &[(&str, &str)]) -> Result<ReceiverConfig, ConfigError> {
-    ReceiverConfig::read(&map(pairs), &defaults())
+    ReceiverConfig::read(&values(pairs), &defaults())
 }
 
 fn subject(subject: &str, queue: Option<&str>) -> Source {
@@ -44,10 +38,10 @@ fn a_senders_link_without_configuration_leads_to_the_providers_server() {
 
 #[test]
 fn without_any_server_a_link_is_refused_and_not_sent_somewhere() {
-    let nowhere = Defaults::read(&map(&[])).unwrap();
-    let error = SenderConfig::read(&map(&[]), &nowhere).unwrap_err();
+    let nowhere = Defaults::read(&values(&[])).unwrap();
+    let error = SenderConfig::read(&values(&[]), &nowhere).unwrap_err();
     assert_eq!(error.key, "cluster_uris");
-    let with = map(&[("cluster_uris", "nats://two:4222")]);
+    let with = values(&[("cluster_uris", "nats://two:4222")]);
     assert!(SenderConfig::read(&with, &nowhere).is_ok());
 }
 
