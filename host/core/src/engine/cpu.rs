@@ -209,13 +209,22 @@ mod tests {
     async fn a_guest_that_spins_on_keeps_the_permit_of_its_present_slice() {
         let share = Arc::new(CpuShare::new(1));
         let mut guest = SliceClock::new(Arc::clone(&share), Arc::new(Semaphore::new(1)));
+        let mut before = Instant::now();
         spin(&mut guest).await;
         let until = Instant::now() + 4 * HELD_MAX;
         while Instant::now() < until {
             std::thread::sleep(EPOCH_INTERVAL / 5);
+            let slice = Instant::now();
             guest.slice_ended().await;
             share.take_back();
-            assert_eq!(share.permits.available_permits(), 0);
+            let available = share.permits.available_permits();
+            if before.elapsed() > HELD_MAX {
+                // The test itself was held up, which looks as if its guest had waited for the host.
+                spin(&mut guest).await;
+            } else {
+                assert_eq!(available, 0);
+            }
+            before = slice;
         }
         assert_eq!(
             share.holders.lock().expect("no panic").len(),

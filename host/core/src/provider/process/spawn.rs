@@ -5,8 +5,8 @@
 //! as the host's process and does nothing else.
 //!
 //! The provider's socket has to become descriptor 3. Until the child has become another program, the standard library
-//! holds a pipe there by which it learns whether that worked, and it must not be 3. So 3 is held by something else while
-//! the child is made, and the child looks whether it is that.
+//! holds a pipe there by which it learns whether that worked, and it must not be 3. So 3 is held by something else when the
+//! child is made, and the child looks whether it is that.
 
 use std::fs::File;
 use std::io;
@@ -15,6 +15,7 @@ use std::os::unix::net::UnixStream;
 use std::panic::AssertUnwindSafe;
 use std::process::Stdio;
 use std::sync::{Mutex, PoisonError, mpsc};
+use std::time::Duration;
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
@@ -35,8 +36,9 @@ const DESCRIPTORS_MAX: RawFd = 4_096;
 /// How much likelier than others the kernel takes a provider process where memory runs out: by half of all memory.
 const OOM_SCORE: &str = "500";
 
-/// How often descriptor 3 is fought for.
-const ATTEMPTS_MAX: usize = 8;
+/// How often descriptor 3 is fought for, and how long the pauses between are.
+const ATTEMPTS_MAX: usize = 100;
+const ATTEMPT_PAUSE: Duration = Duration::from_millis(2);
 
 /// Starts a program with a socket as descriptor 3. Its child is of the given runtime.
 ///
@@ -87,7 +89,10 @@ fn fork(program: &Program, socket: &UnixStream, confinement: &Confinement) -> io
     for _ in 0..ATTEMPTS_MAX {
         result = fork_once(program, socket, confinement);
         match &result {
-            Err(error) if error.raw_os_error() == Some(Errno::AGAIN.raw_os_error()) => {}
+            Err(error) if error.raw_os_error() == Some(Errno::AGAIN.raw_os_error()) => {
+                // Somebody opened or closed 3 at that moment. This thread has nothing else to do.
+                std::thread::sleep(ATTEMPT_PAUSE);
+            }
             _ => break,
         }
     }
@@ -117,8 +122,7 @@ fn fork_once(
     if let Some(user) = confinement.user {
         command.uid(user.uid).gid(user.gid);
     }
-    // Held until the child is there, so that nothing of this process's own takes the number meanwhile.
-    let _holder = hold_socket_fd()?;
+    hold_socket_fd()?;
     let holder = identity(descriptor_3())?;
     let mut landlock = confinement
         .landlock
@@ -156,10 +160,21 @@ fn prefer_for_oom(child: &Child) {
     }
 }
 
-/// Keeps descriptor 3 taken, by a descriptor of ours where it was free.
-fn hold_socket_fd() -> io::Result<OwnedFd> {
-    let null = File::open("/dev/null")?;
-    Ok(rustix::io::fcntl_dupfd_cloexec(null, SOCKET_FD)?)
+/// Keeps descriptor 3 taken: by a descriptor of ours from the moment at which it is free, for as long as the process
+/// lives. Until then it is somebody else's, and may change under us.
+fn hold_socket_fd() -> io::Result<()> {
+    static HOLDER: Mutex<Option<OwnedFd>> = Mutex::new(None);
+    let mut holder = HOLDER.lock().unwrap_or_else(PoisonError::into_inner);
+    if holder.is_none() {
+        let null = File::open("/dev/null")?;
+        // The file itself may have got the number.
+        let taken = match null.as_raw_fd() {
+            SOCKET_FD => OwnedFd::from(null),
+            _ => rustix::io::fcntl_dupfd_cloexec(null, SOCKET_FD)?,
+        };
+        *holder = Some(taken).filter(|taken| taken.as_raw_fd() == SOCKET_FD);
+    }
+    Ok(())
 }
 
 /// What a descriptor refers to. One that somebody else has just closed is worth another attempt.
