@@ -34,6 +34,9 @@ pub(crate) fn run(project: &Project, options: &Options) -> Result<()> {
     let backends = setup::backends(project)?;
     let actors = actors::build(project, &ready.wasm)?;
     let begin = Instant::now();
+    // The end-to-end tests run every program, and cargo builds for tests only those of packages that have tests beside
+    // their sources.
+    command::show(project.cargo().args(["build", "--workspace", "--bins"]))?;
     let mut tests = project.cargo();
     tests
         .args(["test", "--workspace"])
