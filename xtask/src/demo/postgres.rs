@@ -36,9 +36,15 @@ impl Server {
             lines: vec![
                 format!("POSTGRES_HOST={host}"),
                 format!("POSTGRES_PORT={port}"),
-                format!("POSTGRES_USERNAME={}", url.username()),
-                format!("POSTGRES_PASSWORD={}", url.password().unwrap_or_default()),
-                format!("POSTGRES_DATABASE={}", url.path().trim_start_matches('/')),
+                format!("POSTGRES_USERNAME={}", plain(url.username())?),
+                format!(
+                    "POSTGRES_PASSWORD={}",
+                    plain(url.password().unwrap_or_default())?
+                ),
+                format!(
+                    "POSTGRES_DATABASE={}",
+                    plain(url.path().trim_start_matches('/'))?
+                ),
             ],
             seen: format!("at {host}:{port}"),
             _private: None,
@@ -53,6 +59,14 @@ impl Server {
         named._private = Some(server);
         Ok(named)
     }
+}
+
+/// A part of a URL as it is meant: what URLs reserve is written there by its number.
+fn plain(part: &str) -> Result<String> {
+    let decoded = percent_encoding::percent_decode_str(part).decode_utf8();
+    Ok(decoded
+        .context("a part of --postgres-url is no UTF-8")?
+        .into_owned())
 }
 
 /// Shows it. `url` is a server of the user's; without one, a private one is started.
