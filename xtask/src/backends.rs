@@ -131,7 +131,14 @@ fn unpacked(project: &Project, home: &Path, packages: &[&str]) -> Result<()> {
     let apt = Apt::prepare(&scratch, Offer::Machine)?;
     apt.update()?;
     let downloads = scratch.join("packages");
-    apt.download(&downloads, &apt.missing(packages)?)?;
+    let missing = apt.missing(packages)?;
+    if missing.is_empty() {
+        bail!(
+            "the system says that {} is installed, and its programs are not on PATH nor where the system puts them",
+            packages.join(" and ")
+        );
+    }
+    apt.download(&downloads, &missing)?;
     // Built aside and renamed: whoever sees it sees it whole. Its scripts know where it will be.
     let aside = scratch.join("home");
     let root = aside.join("root");

@@ -33,11 +33,11 @@ mod body;
 mod clock;
 mod courier;
 mod doorstep;
+mod exchange;
 mod incoming;
 mod outgoing;
 mod reader;
 mod remote;
-mod shared;
 
 use std::fmt;
 use std::sync::Arc;
@@ -55,8 +55,8 @@ pub use trellis_flow::budget::BUDGET_BYTES_MIN;
 
 use crate::presence::tally;
 use crate::routes::Routes;
+use exchange::Exchange;
 use outgoing::Callee;
-use shared::Shared;
 
 /// How long a handler may go on after its caller has gone or its deadline has passed, before it is dropped.
 pub const HANDLER_GRACE: Duration = Duration::from_secs(5);
@@ -236,7 +236,7 @@ tally::reasons! {
 /// Calls to and from the other hosts. Cloning it is a reference count.
 #[derive(Clone)]
 pub struct Peers {
-    shared: Arc<Shared>,
+    exchange: Arc<Exchange>,
     /// Ends the tasks when the last clone goes.
     _guard: Arc<tokio_util::sync::DropGuard>,
 }
@@ -277,10 +277,10 @@ impl Peers {
                 return Err(PeerStartError::Limit { what, value, least });
             }
         }
-        let shared = reader::start(options, handler).await?;
-        let guard = Arc::new(shared.cancel.clone().drop_guard());
+        let exchange = reader::start(options, handler).await?;
+        let guard = Arc::new(exchange.cancel.clone().drop_guard());
         Ok(Self {
-            shared,
+            exchange,
             _guard: guard,
         })
     }
@@ -304,7 +304,7 @@ impl Peers {
             host,
             incarnation: None,
         };
-        outgoing::invoke(&self.shared, callee, head, payload, deadline, cancel).await
+        outgoing::invoke(&self.exchange, callee, head, payload, deadline, cancel).await
     }
 
     /// The same for one run of a peer and no other, as a call on a handle must be: another run knows nothing of it.
@@ -326,7 +326,7 @@ impl Peers {
             host,
             incarnation: Some(incarnation),
         };
-        outgoing::invoke(&self.shared, callee, head, payload, deadline, cancel).await
+        outgoing::invoke(&self.exchange, callee, head, payload, deadline, cancel).await
     }
 
     /// Hands an HTTP request to an id that a peer runs. The deadline runs to the response's head; after it, dropping the
@@ -346,29 +346,29 @@ impl Peers {
             host,
             incarnation: None,
         };
-        outgoing::http(&self.shared, callee, head, deadline, cancel, request).await
+        outgoing::http(&self.exchange, callee, head, deadline, cancel, request).await
     }
 
     /// Tells a peer that an instance has ended. A peer that is not there holds nothing of it any more.
     pub async fn release(&self, host: &str, lease: Lease) {
-        outgoing::release(&self.shared, host, lease).await;
+        outgoing::release(&self.exchange, host, lease).await;
     }
 
     /// How many messages were dropped or refused, by reason.
     pub fn rejected(&self) -> Vec<(&'static str, u64)> {
-        self.shared.rejected.counts()
+        self.exchange.rejected.counts()
     }
 
     /// Takes no new call, waits for those under way, then ends whatever is left. Says whether all ended by themselves.
     pub async fn shutdown(&self, within: Duration) -> bool {
-        self.shared.shutdown(within).await
+        self.exchange.shutdown(within).await
     }
 }
 
 impl fmt::Debug for Peers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Peers")
-            .field("routes", &self.shared.routes)
+            .field("routes", &self.exchange.routes)
             .finish_non_exhaustive()
     }
 }

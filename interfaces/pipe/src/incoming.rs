@@ -18,8 +18,8 @@ use trellis_protocol::{InvocationHead, Refusal, RefusalCode};
 
 use crate::calls::{Incoming, NotEntered};
 use crate::error::PipeEnd;
+use crate::exchange::Exchange;
 use crate::refusals::{deadline_exceeded, gone, overloaded, too_large};
-use crate::shared::Shared;
 use crate::streams::{MESSAGE_COST_BYTES, PipeSource, Reading, Sending};
 use crate::{HANDLER_GRACE, PipeBody, ROOM_WAIT};
 
@@ -39,12 +39,12 @@ pub(crate) enum Asked {
 
 /// Admits a call or refuses it. Called by the reader task: it waits for nothing.
 pub(crate) fn admit(
-    shared: &Arc<Shared>,
+    exchange: &Arc<Exchange>,
     number: CallNumber,
     head: Box<InvocationHead>,
     asked: Asked,
 ) -> Result<(), PipeEnd> {
-    match Call::admit(shared, number, head) {
+    match Call::admit(exchange, number, head) {
         Ok(call) => match call.make_room(&asked) {
             Ok(room) => {
                 tokio::spawn(call.serve(asked, room));
@@ -52,16 +52,16 @@ pub(crate) fn admit(
             }
             Err(refusal) => {
                 drop(call);
-                shared.refuse(number, refusal)
+                exchange.refuse(number, refusal)
             }
         },
         Err(NotEntered::Ended(end)) => Err(end),
         Err(NotEntered::TooMany) => {
             let why = format!(
                 "{} calls are served already, which is all this process takes",
-                shared.incoming_max
+                exchange.incoming_max
             );
-            shared.refuse(number, overloaded(&why))
+            exchange.refuse(number, overloaded(&why))
         }
         Err(NotEntered::Twice) => Err(PipeEnd::broken(format!(
             "call {number} was begun while it was under way"
@@ -70,7 +70,7 @@ pub(crate) fn admit(
 }
 
 struct Call {
-    shared: Arc<Shared>,
+    exchange: Arc<Exchange>,
     number: CallNumber,
     state: Arc<Incoming>,
     head: Box<InvocationHead>,
@@ -79,7 +79,7 @@ struct Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.shared.calls().leave_incoming(self.number);
+        self.exchange.calls().leave_incoming(self.number);
         // Whatever the handler has left running on the caller's behalf ends here.
         self.state.end();
     }
@@ -87,20 +87,20 @@ impl Drop for Call {
 
 impl Call {
     fn admit(
-        shared: &Arc<Shared>,
+        exchange: &Arc<Exchange>,
         number: CallNumber,
         head: Box<InvocationHead>,
     ) -> Result<Self, NotEntered> {
         // The other end spends nothing on a function's result before it is asked to.
         let state = Incoming::new(StreamOut::default());
-        let most = shared.incoming_max;
-        let entered = shared
+        let most = exchange.incoming_max;
+        let entered = exchange
             .calls()
             .enter_incoming(number, Arc::clone(&state), most);
         entered?;
         let deadline = Instant::now() + Duration::from_millis(u64::from(head.deadline_ms));
         Ok(Self {
-            shared: Arc::clone(shared),
+            exchange: Arc::clone(exchange),
             number,
             state,
             head,
@@ -114,7 +114,7 @@ impl Call {
             return Err(deadline_exceeded());
         }
         let no_room = || overloaded("the byte budget of the called process is used up");
-        let budget = &self.shared.budget;
+        let budget = &self.exchange.budget;
         match asked {
             Asked::Invoke { payload, .. } => budget.first(payload.len()).ok_or_else(no_room),
             Asked::Http { has_body, .. } => {
@@ -140,17 +140,17 @@ impl Call {
         };
         drop(room);
         let call = self.number;
-        if self.shared.calls().incoming(call).is_none() {
+        if self.exchange.calls().incoming(call).is_none() {
             return;
         }
         // Whatever was not answered to its end is now, so that the caller may use the place for another call.
-        self.shared.outbox.close(&self.state.lane);
+        self.exchange.outbox.close(&self.state.lane);
         let refusal = served.err().unwrap_or_else(gone);
         let bytes = refusal.message.len() + MESSAGE_COST_BYTES;
-        if let Some(place) = self.shared.remains(bytes).await
-            && self.shared.calls().leave_incoming(call)
+        if let Some(place) = self.exchange.remains(bytes).await
+            && self.exchange.calls().leave_incoming(call)
         {
-            self.shared
+            self.exchange
                 .say(&Frame::Refuse { call, refusal }, vec![place]);
         }
     }
@@ -163,7 +163,7 @@ impl Call {
         };
         let (head, cancel) = (self.head.as_ref().clone(), self.state.cancel.clone());
         let work = self
-            .shared
+            .exchange
             .handler
             .invoke(head, payload, self.deadline, cancel);
         let mut result = self.run(work).await?;
@@ -194,10 +194,10 @@ impl Call {
     async fn parameters(&self, beginning: &Bytes, rest: u32) -> Result<Bytes, Refusal> {
         let cost = rest_cost(rest);
         let gathered = async {
-            let room = tokio::time::timeout(ROOM_WAIT, self.shared.budget.parameters(cost)).await;
+            let room = tokio::time::timeout(ROOM_WAIT, self.exchange.budget.parameters(cost)).await;
             let room = room.map_err(|_| overloaded("no room for the call's parameters in time"))?;
             // Not the stream's to give back: the handler holds the bytes on.
-            let nothing = self.shared.budget.nothing();
+            let nothing = self.exchange.budget.nothing();
             self.state.upload.open_value(cost, nothing);
             let reader = self.reader();
             let credit = Frame::Credit {
@@ -205,7 +205,7 @@ impl Call {
                 stream: Stream::ToCallee,
                 bytes: u32::try_from(cost).unwrap_or(u32::MAX),
             };
-            self.shared.say(&credit, Vec::new());
+            self.exchange.say(&credit, Vec::new());
             let value = reader.rest(beginning, rest).await?;
             Ok(Bytes::from_owner(Roomed { value, _room: room }))
         };
@@ -231,7 +231,7 @@ impl Call {
         let request = message::request(method, uri, fields, body)?;
         let (head, cancel) = (self.head.as_ref().clone(), self.state.cancel.clone());
         let work = self
-            .shared
+            .exchange
             .handler
             .http(head, self.deadline, cancel, request);
         let response = self.run(work).await?;
@@ -287,14 +287,14 @@ impl Call {
 
     fn carrier(&self) -> Sending<'_> {
         Sending {
-            shared: &self.shared,
+            exchange: &self.exchange,
             lane: &self.state.lane,
         }
     }
 
     fn reader(&self) -> Reader<PipeSource> {
         Reader::new(PipeSource {
-            shared: Arc::clone(&self.shared),
+            exchange: Arc::clone(&self.exchange),
             call: self.number,
             reading: Reading::Request(Arc::clone(&self.state)),
         })

@@ -24,13 +24,13 @@
 
 mod calls;
 mod error;
+mod exchange;
 mod incoming;
 mod outbox;
 mod outgoing;
 mod questions;
 mod reader;
 mod refusals;
-mod shared;
 mod strays;
 mod streams;
 mod watch;
@@ -50,9 +50,9 @@ use trellis_flow::budget::BUDGET_BYTES_MIN;
 use trellis_protocol::pipe::{Control, PIPE_VERSION, PipeFrame};
 use trellis_protocol::{InvocationHead, Lease, Refusal};
 
+use crate::exchange::{Exchange, Side};
 use crate::outbox::Message;
 use crate::reader::Frames;
-use crate::shared::{Shared, Side};
 
 pub use error::{PipeEnd, PipeError};
 pub use trellis_protocol::pipe::{Failure, FailureKind, Hello, PipeLink, PipeLinkEnd, Question};
@@ -161,12 +161,12 @@ impl Default for PipeLimits {
 /// the pipe ends.
 #[derive(Clone)]
 pub struct Pipe {
-    shared: Arc<Shared>,
+    exchange: Arc<Exchange>,
     _guard: Arc<Guard>,
 }
 
 /// Ends the pipe when nobody can use it any more.
-struct Guard(Arc<Shared>);
+struct Guard(Arc<Exchange>);
 
 impl Drop for Guard {
     fn drop(&mut self) {
@@ -206,14 +206,14 @@ impl Pipe {
             });
         }
         let offered = usize::try_from(hello.calls_max).unwrap_or(usize::MAX);
-        let shared = Shared::new(
+        let exchange = Exchange::new(
             Side::Host,
             handler,
             limits.budget_bytes,
             limits.incoming_calls,
             limits.outgoing_calls.min(offered),
         );
-        Ok((Self::start(shared, frames, writing), hello))
+        Ok((Self::start(exchange, frames, writing), hello))
     }
 
     /// The provider's end: says hello, and serves the host from then on.
@@ -233,24 +233,24 @@ impl Pipe {
             reason: format!("this provider's hello cannot be sent: {error}"),
         })?;
         writer::write_all(&writing, &[hello]).await?;
-        let shared = Shared::new(
+        let exchange = Exchange::new(
             Side::Provider,
             handler,
             limits.budget_bytes,
             incoming_calls,
             limits.outgoing_calls,
         );
-        Ok(Self::start(shared, Frames::new(reading), writing))
+        Ok(Self::start(exchange, Frames::new(reading), writing))
     }
 
-    fn start(shared: Shared, frames: Frames, writing: OwnedWriteHalf) -> Self {
-        let shared = Arc::new(shared);
-        tokio::spawn(reader::run(Arc::clone(&shared), frames));
-        tokio::spawn(writer::run(Arc::clone(&shared), writing));
-        tokio::spawn(watch::run(Arc::clone(&shared)));
-        let guard = Arc::new(Guard(Arc::clone(&shared)));
+    fn start(exchange: Exchange, frames: Frames, writing: OwnedWriteHalf) -> Self {
+        let exchange = Arc::new(exchange);
+        tokio::spawn(reader::run(Arc::clone(&exchange), frames));
+        tokio::spawn(writer::run(Arc::clone(&exchange), writing));
+        tokio::spawn(watch::run(Arc::clone(&exchange)));
+        let guard = Arc::new(Guard(Arc::clone(&exchange)));
         Self {
-            shared,
+            exchange,
             _guard: guard,
         }
     }
@@ -267,7 +267,7 @@ impl Pipe {
         deadline: Instant,
         cancel: &CancellationToken,
     ) -> Result<Bytes, Refusal> {
-        outgoing::invoke(&self.shared, head, payload, deadline, cancel).await
+        outgoing::invoke(&self.exchange, head, payload, deadline, cancel).await
     }
 
     /// Hands over an HTTP request. The deadline runs to the response's head; after it, dropping the response's body, or
@@ -282,17 +282,17 @@ impl Pipe {
         cancel: &CancellationToken,
         request: http::Request<PipeBody>,
     ) -> Result<http::Response<PipeBody>, Refusal> {
-        outgoing::http(&self.shared, head, deadline, cancel, request).await
+        outgoing::http(&self.exchange, head, deadline, cancel, request).await
     }
 
     /// Tells the provider that an instance has ended. For the host's end.
     pub async fn release(&self, lease: Lease) {
-        questions::tell_release(&self.shared, lease).await;
+        questions::tell_release(&self.exchange, lease).await;
     }
 
     /// Tells the provider that a host has disappeared. For the host's end.
     pub async fn release_host(&self, host: &str) {
-        questions::tell_release_host(&self.shared, host).await;
+        questions::tell_release_host(&self.exchange, host).await;
     }
 
     /// Asks the provider. The caller sets its own time-out. For the host's end.
@@ -302,45 +302,45 @@ impl Pipe {
     /// # Errors
     /// [`PipeEnd`] where the pipe ends first.
     pub async fn ask(&self, question: Question) -> Result<Result<(), Failure>, PipeEnd> {
-        questions::ask(&self.shared, question).await
+        questions::ask(&self.exchange, question).await
     }
 
     /// Waits until the pipe has ended, and says why.
     pub async fn ended(&self) -> PipeEnd {
-        self.shared.ended.cancelled().await;
-        self.shared.why_ended()
+        self.exchange.ended.cancelled().await;
+        self.exchange.why_ended()
     }
 
     /// Ends the pipe. What waits to be written is dropped.
     pub fn close(&self, why: impl Into<String>) {
-        self.shared.end(PipeEnd::Closed { reason: why.into() });
+        self.exchange.end(PipeEnd::Closed { reason: why.into() });
     }
 
     /// How many calls are under way: of this end to the other, and of the other to this.
     ///
     /// A cancelled call counts until the other end has ended it.
     pub fn calls_under_way(&self) -> (usize, usize) {
-        let calls = self.shared.calls();
+        let calls = self.exchange.calls();
         (calls.outgoing_count(), calls.incoming_count())
     }
 
     /// Bytes that this end holds for the other, or has promised to take.
     pub fn held_bytes(&self) -> usize {
-        self.shared
+        self.exchange
             .budget_bytes
-            .saturating_sub(self.shared.budget.free())
+            .saturating_sub(self.exchange.budget.free())
     }
 
     /// Bytes of calls that wait to be written.
     pub fn queued_bytes(&self) -> usize {
-        self.shared.outbox.lanes_bytes()
+        self.exchange.outbox.lanes_bytes()
     }
 }
 
 impl fmt::Debug for Pipe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pipe")
-            .field("side", &self.shared.side)
+            .field("side", &self.exchange.side)
             .finish_non_exhaustive()
     }
 }

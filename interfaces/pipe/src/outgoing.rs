@@ -19,27 +19,27 @@ use trellis_protocol::{InvocationHead, Refusal, RefusalCode};
 
 use crate::PipeBody;
 use crate::calls::{Answer, NotEntered, Outgoing};
+use crate::exchange::Exchange;
 use crate::refusals::{deadline_exceeded, overloaded, too_large};
-use crate::shared::Shared;
 use crate::streams::{PipeSource, Reading, Sending};
 
 /// A call in the table. Dropped before the other end has ended it, it tells that the caller has gone.
 pub(crate) struct OutgoingCall {
-    shared: Arc<Shared>,
+    exchange: Arc<Exchange>,
     number: CallNumber,
     state: Arc<Outgoing>,
 }
 
 impl OutgoingCall {
     fn begin(
-        shared: &Arc<Shared>,
+        exchange: &Arc<Exchange>,
         upload: StreamOut,
         is_function: bool,
     ) -> Result<(Self, oneshot::Receiver<Answer>), Refusal> {
         let (state, answer) = Outgoing::new(upload, is_function);
-        let number = shared.next_call.fetch_add(1, Ordering::Relaxed);
-        let most = shared.outgoing_max;
-        let entered = shared
+        let number = exchange.next_call.fetch_add(1, Ordering::Relaxed);
+        let most = exchange.outgoing_max;
+        let entered = exchange
             .calls()
             .enter_outgoing(number, Arc::clone(&state), most);
         match entered {
@@ -51,10 +51,10 @@ impl OutgoingCall {
                 return Err(overloaded(&why));
             }
         }
-        let shared = Arc::clone(shared);
+        let exchange = Arc::clone(exchange);
         Ok((
             Self {
-                shared,
+                exchange,
                 number,
                 state,
             },
@@ -64,7 +64,7 @@ impl OutgoingCall {
 
     async fn send(&self, frame: Frame) -> Result<(), Refusal> {
         let sent = self.carrier().send(frame).await;
-        match &self.shared.calls().ended {
+        match &self.exchange.calls().ended {
             Some(end) => Err(end.lost()),
             None => sent,
         }
@@ -72,14 +72,14 @@ impl OutgoingCall {
 
     fn carrier(&self) -> Sending<'_> {
         Sending {
-            shared: &self.shared,
+            exchange: &self.exchange,
             lane: &self.state.lane,
         }
     }
 
     fn reader(&self) -> Reader<PipeSource> {
         Reader::new(PipeSource {
-            shared: Arc::clone(&self.shared),
+            exchange: Arc::clone(&self.exchange),
             call: self.number,
             reading: Reading::Response(Arc::clone(&self.state)),
         })
@@ -93,20 +93,20 @@ impl Settle for OutgoingCall {
 
 impl Drop for OutgoingCall {
     fn drop(&mut self) {
-        let begun = self.shared.outbox.close(&self.state.lane);
-        let untold = self.shared.calls().cancel(self.number, begun);
+        let begun = self.exchange.outbox.close(&self.state.lane);
+        let untold = self.exchange.calls().cancel(self.number, begun);
         let ended = Refusal::new(RefusalCode::Cancelled, "the call has ended");
         self.state.upload.close(ended);
         if untold {
             let cancel = Frame::Cancel { call: self.number };
-            self.shared.say(&cancel, Vec::new());
-            self.shared.cancelled.notify_one();
+            self.exchange.say(&cancel, Vec::new());
+            self.exchange.cancelled.notify_one();
         }
     }
 }
 
 pub(crate) async fn invoke(
-    shared: &Arc<Shared>,
+    exchange: &Arc<Exchange>,
     mut head: InvocationHead,
     payload: Bytes,
     deadline: Instant,
@@ -116,7 +116,7 @@ pub(crate) async fn invoke(
         return Err(too_large("the parameters", payload.len()));
     }
     head.deadline_ms = milliseconds_left(deadline)?;
-    let (call, answer) = OutgoingCall::begin(shared, StreamOut::default(), true)?;
+    let (call, answer) = OutgoingCall::begin(exchange, StreamOut::default(), true)?;
     within(deadline, cancel, async {
         let mut first = payload;
         let rest = first.split_off(first.len().min(FRAME_PAYLOAD_BYTES_MAX));
@@ -171,7 +171,7 @@ async fn rest_of_result(
     let room = tokio::select! {
         biased;
         failure = reader.failure() => return Err(failure),
-        room = call.shared.budget.result(cost) => room,
+        room = call.exchange.budget.result(cost) => room,
     };
     call.state.download.open_value(cost, room);
     let credit = Frame::Credit {
@@ -179,7 +179,7 @@ async fn rest_of_result(
         stream: Stream::ToCaller,
         bytes: u32::try_from(cost).unwrap_or(u32::MAX),
     };
-    call.shared.say(&credit, Vec::new());
+    call.exchange.say(&credit, Vec::new());
     reader.rest(beginning, rest).await.map(Bytes::from)
 }
 
@@ -195,7 +195,7 @@ fn after_the_work(refusal: Refusal) -> Refusal {
 }
 
 pub(crate) async fn http(
-    shared: &Arc<Shared>,
+    exchange: &Arc<Exchange>,
     mut head: InvocationHead,
     deadline: Instant,
     cancel: &CancellationToken,
@@ -204,10 +204,10 @@ pub(crate) async fn http(
     head.deadline_ms = milliseconds_left(deadline)?;
     let (parts, body) = request.into_parts();
     let fields = message::to_fields(&parts.headers)?;
-    let window = shared.budget.window();
+    let window = exchange.budget.window();
     let window = window.ok_or_else(|| overloaded("the byte budget for this process is used up"))?;
     let upload = StreamOut::with_credit(STREAM_INITIAL_BYTES);
-    let (call, answer) = OutgoingCall::begin(shared, upload, false)?;
+    let (call, answer) = OutgoingCall::begin(exchange, upload, false)?;
     call.state.download.open_body(window);
     within(deadline, cancel, async {
         let has_body = !body.is_end_stream();
@@ -249,14 +249,14 @@ pub(crate) async fn http(
 
 /// The body goes on beside the response, and ends with the call at the latest.
 fn spawn_upload(call: &OutgoingCall, body: PipeBody) {
-    let (shared, number, state) = (
-        Arc::clone(&call.shared),
+    let (exchange, number, state) = (
+        Arc::clone(&call.exchange),
         call.number,
         Arc::clone(&call.state),
     );
     tokio::spawn(async move {
         let carrier = Sending {
-            shared: &shared,
+            exchange: &exchange,
             lane: &state.lane,
         };
         send_body(&carrier, number, Stream::ToCallee, &state.upload, body).await;

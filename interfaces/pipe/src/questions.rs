@@ -13,33 +13,33 @@ use trellis_protocol::pipe::{Control, Failure, FailureKind, Question, QuestionNu
 use crate::QUESTIONS_MAX;
 use crate::calls::Asked;
 use crate::error::PipeEnd;
+use crate::exchange::Exchange;
 use crate::outbox::Message;
-use crate::shared::Shared;
 
 /// Asks, and waits for the answer. Whoever stops waiting leaves the question counted until it is answered.
 pub(crate) async fn ask(
-    shared: &Arc<Shared>,
+    exchange: &Arc<Exchange>,
     question: Question,
 ) -> Result<Result<(), Failure>, PipeEnd> {
-    let number = shared.next_question.fetch_add(1, Ordering::Relaxed);
+    let number = exchange.next_question.fetch_add(1, Ordering::Relaxed);
     let control = Control::Ask { number, question };
     let message = match Message::control(&control) {
         Ok(message) => message,
         Err(error) => return Ok(Err(unsent(&error))),
     };
-    let waiting = Arc::clone(&shared.questions).acquire_owned();
-    let permit = shared.ended.run_until_cancelled(waiting).await;
+    let waiting = Arc::clone(&exchange.questions).acquire_owned();
+    let permit = exchange.ended.run_until_cancelled(waiting).await;
     let Some(Ok(permit)) = permit else {
-        return Err(shared.why_ended());
+        return Err(exchange.why_ended());
     };
     let (sender, answer) = oneshot::channel();
     let asked = Asked {
         answer: sender,
         _permit: permit,
     };
-    shared.calls().enter_question(number, asked)?;
-    shared.urgent(message);
-    answer.await.map_err(|_| shared.why_ended())
+    exchange.calls().enter_question(number, asked)?;
+    exchange.urgent(message);
+    answer.await.map_err(|_| exchange.why_ended())
 }
 
 fn unsent(error: &FrameError) -> Failure {
@@ -55,18 +55,18 @@ fn unsent(error: &FrameError) -> Failure {
 
 /// Answers the host, on a task of its own.
 pub(crate) fn answer(
-    shared: &Arc<Shared>,
+    exchange: &Arc<Exchange>,
     number: QuestionNumber,
     question: Question,
 ) -> Result<(), PipeEnd> {
-    let permit = Arc::clone(&shared.questions).try_acquire_owned();
+    let permit = Arc::clone(&exchange.questions).try_acquire_owned();
     let permit = permit.map_err(|_| {
         PipeEnd::broken(format!("it asks more than {QUESTIONS_MAX} things at once"))
     })?;
-    let shared = Arc::clone(shared);
+    let exchange = Arc::clone(exchange);
     tokio::spawn(async move {
-        let work = AssertUnwindSafe(shared.handler.answer(question)).catch_unwind();
-        let Some(answered) = shared.ended.run_until_cancelled(work).await else {
+        let work = AssertUnwindSafe(exchange.handler.answer(question)).catch_unwind();
+        let Some(answered) = exchange.ended.run_until_cancelled(work).await else {
             return;
         };
         let panicked = |_| {
@@ -78,45 +78,45 @@ pub(crate) fn answer(
         let failure = answered.unwrap_or_else(panicked).err();
         // Before the answer, so that the host may ask the next thing as soon as it has it.
         drop(permit);
-        shared.tell(&Control::Done { number, failure }, Vec::new());
+        exchange.tell(&Control::Done { number, failure }, Vec::new());
     });
     Ok(())
 }
 
 /// Tells that an instance has ended, once there is room to.
-pub(crate) async fn tell_release(shared: &Arc<Shared>, lease: Lease) {
-    if let Some(permit) = place(shared).await {
-        shared.say(&Frame::Release { lease }, vec![permit]);
+pub(crate) async fn tell_release(exchange: &Arc<Exchange>, lease: Lease) {
+    if let Some(permit) = place(exchange).await {
+        exchange.say(&Frame::Release { lease }, vec![permit]);
     }
 }
 
 /// Tells that a host has disappeared, once there is room to.
-pub(crate) async fn tell_release_host(shared: &Arc<Shared>, host: &str) {
-    if let Some(permit) = place(shared).await {
+pub(crate) async fn tell_release_host(exchange: &Arc<Exchange>, host: &str) {
+    if let Some(permit) = place(exchange).await {
         let host = host.to_owned();
-        shared.tell(&Control::ReleaseHost { host }, vec![permit]);
+        exchange.tell(&Control::ReleaseHost { host }, vec![permit]);
     }
 }
 
-async fn place(shared: &Arc<Shared>) -> Option<tokio::sync::OwnedSemaphorePermit> {
-    let waiting = Arc::clone(&shared.releases).acquire_owned();
-    shared.ended.run_until_cancelled(waiting).await?.ok()
+async fn place(exchange: &Arc<Exchange>) -> Option<tokio::sync::OwnedSemaphorePermit> {
+    let waiting = Arc::clone(&exchange.releases).acquire_owned();
+    exchange.ended.run_until_cancelled(waiting).await?.ok()
 }
 
 /// Hands the end of an instance to the handler.
-pub(crate) fn release(shared: &Arc<Shared>, lease: Lease) {
-    let handler = Arc::clone(&shared.handler);
-    letting_go(shared, async move { handler.release(lease).await });
+pub(crate) fn release(exchange: &Arc<Exchange>, lease: Lease) {
+    let handler = Arc::clone(&exchange.handler);
+    letting_go(exchange, async move { handler.release(lease).await });
 }
 
 /// Hands the end of a host to the handler.
-pub(crate) fn release_host(shared: &Arc<Shared>, host: String) {
-    let handler = Arc::clone(&shared.handler);
-    letting_go(shared, async move { handler.release_host(host).await });
+pub(crate) fn release_host(exchange: &Arc<Exchange>, host: String) {
+    let handler = Arc::clone(&exchange.handler);
+    letting_go(exchange, async move { handler.release_host(host).await });
 }
 
-fn letting_go(shared: &Arc<Shared>, work: impl Future<Output = ()> + Send + 'static) {
-    let Ok(permit) = Arc::clone(&shared.releases).try_acquire_owned() else {
+fn letting_go(exchange: &Arc<Exchange>, work: impl Future<Output = ()> + Send + 'static) {
+    let Ok(permit) = Arc::clone(&exchange.releases).try_acquire_owned() else {
         tracing::warn!("handles were not released: too many releases are under way");
         return;
     };

@@ -13,9 +13,9 @@ use trellis_protocol::{Refusal, RefusalCode};
 
 use crate::calls::{Answer, Outgoing};
 use crate::error::PipeEnd;
+use crate::exchange::{Exchange, Side};
 use crate::incoming::{self, Asked};
 use crate::questions;
-use crate::shared::{Shared, Side};
 use crate::streams::ends;
 use crate::writer::io;
 
@@ -90,16 +90,16 @@ fn decode(frame: &Bytes) -> Result<PipeFrame, PipeEnd> {
     PipeFrame::decode(frame).map_err(|error| PipeEnd::broken(error.to_string()))
 }
 
-pub(crate) async fn run(shared: Arc<Shared>, mut frames: Frames) {
-    let reading = read(&shared, &mut frames);
-    if let Some(end) = shared.ended.run_until_cancelled(reading).await {
-        shared.end(end);
+pub(crate) async fn run(exchange: Arc<Exchange>, mut frames: Frames) {
+    let reading = read(&exchange, &mut frames);
+    if let Some(end) = exchange.ended.run_until_cancelled(reading).await {
+        exchange.end(end);
     }
 }
 
-async fn read(shared: &Arc<Shared>, frames: &mut Frames) -> PipeEnd {
+async fn read(exchange: &Arc<Exchange>, frames: &mut Frames) -> PipeEnd {
     loop {
-        let heard = hear(shared, frames);
+        let heard = hear(exchange, frames);
         if let Err(end) = heard {
             return end;
         }
@@ -109,15 +109,15 @@ async fn read(shared: &Arc<Shared>, frames: &mut Frames) -> PipeEnd {
     }
 }
 
-fn hear(shared: &Arc<Shared>, frames: &mut Frames) -> Result<(), PipeEnd> {
+fn hear(exchange: &Arc<Exchange>, frames: &mut Frames) -> Result<(), PipeEnd> {
     while let Some(frame) = frames.arrived()? {
         let use_of = match decode(&frame)? {
-            PipeFrame::Call(frame) => call(shared, frame)?,
-            PipeFrame::Control(frame) => control(shared, *frame)?,
+            PipeFrame::Call(frame) => call(exchange, frame)?,
+            PipeFrame::Control(frame) => control(exchange, *frame)?,
         };
         match use_of {
-            Use::Some => shared.strays.earn(1),
-            Use::None => shared.strays.spend()?,
+            Use::Some => exchange.strays.earn(1),
+            Use::None => exchange.strays.spend()?,
         }
     }
     Ok(())
@@ -142,19 +142,19 @@ impl Use {
     }
 }
 
-fn control(shared: &Arc<Shared>, frame: Control) -> Result<Use, PipeEnd> {
-    match (shared.side, frame) {
+fn control(exchange: &Arc<Exchange>, frame: Control) -> Result<Use, PipeEnd> {
+    match (exchange.side, frame) {
         (Side::Provider, Control::Ask { number, question }) => {
-            questions::answer(shared, number, question)?;
+            questions::answer(exchange, number, question)?;
             Ok(Use::Some)
         }
         (Side::Provider, Control::ReleaseHost { host }) => {
-            questions::release_host(shared, host);
+            questions::release_host(exchange, host);
             Ok(Use::Some)
         }
         (Side::Host, Control::Done { number, failure }) => {
             // Whoever asked may have gone, or the answer may come twice.
-            let asked = shared.calls().answered(number);
+            let asked = exchange.calls().answered(number);
             let use_of = Use::of(asked.as_ref());
             if let Some(asked) = asked {
                 let _ = asked.answer.send(failure.map_or(Ok(()), Err));
@@ -166,9 +166,9 @@ fn control(shared: &Arc<Shared>, frame: Control) -> Result<Use, PipeEnd> {
 }
 
 /// Hands a frame to its call. A call that is not there has ended, which the other end may not know yet.
-fn call(shared: &Arc<Shared>, frame: Frame) -> Result<Use, PipeEnd> {
+fn call(exchange: &Arc<Exchange>, frame: Frame) -> Result<Use, PipeEnd> {
     if let Some(call) = ends(&frame) {
-        return last(shared, call, frame);
+        return last(exchange, call, frame);
     }
     match frame {
         Frame::Invoke {
@@ -177,7 +177,7 @@ fn call(shared: &Arc<Shared>, frame: Frame) -> Result<Use, PipeEnd> {
             payload,
             rest,
         } => {
-            incoming::admit(shared, call, head, Asked::Invoke { payload, rest })?;
+            incoming::admit(exchange, call, head, Asked::Invoke { payload, rest })?;
             return Ok(Use::Some);
         }
         Frame::HttpRequest {
@@ -194,18 +194,18 @@ fn call(shared: &Arc<Shared>, frame: Frame) -> Result<Use, PipeEnd> {
                 fields,
                 has_body,
             };
-            incoming::admit(shared, call, head, asked)?;
+            incoming::admit(exchange, call, head, asked)?;
             return Ok(Use::Some);
         }
         Frame::Release { lease } => {
-            if shared.side == Side::Host {
+            if exchange.side == Side::Host {
                 return Err(wrong_way("release"));
             }
-            questions::release(shared, lease);
+            questions::release(exchange, lease);
             return Ok(Use::Some);
         }
         Frame::Cancel { call } => {
-            let incoming = shared.calls().incoming(call);
+            let incoming = exchange.calls().incoming(call);
             incoming.inspect(|call| call.end());
         }
         Frame::Data {
@@ -221,7 +221,7 @@ fn call(shared: &Arc<Shared>, frame: Frame) -> Result<Use, PipeEnd> {
                 last,
                 trailers,
             };
-            let incoming = shared.calls().incoming(call);
+            let incoming = exchange.calls().incoming(call);
             let pushed = incoming.map(|call| call.upload.push(sequence, piece));
             return whole(call, pushed);
         }
@@ -231,33 +231,33 @@ fn call(shared: &Arc<Shared>, frame: Frame) -> Result<Use, PipeEnd> {
             bytes,
         } => match stream {
             Stream::ToCallee => {
-                let outgoing = shared.calls().outgoing(call);
+                let outgoing = exchange.calls().outgoing(call);
                 outgoing.inspect(|call| call.upload.grant(bytes));
             }
             Stream::ToCaller => {
-                let incoming = shared.calls().incoming(call);
+                let incoming = exchange.calls().incoming(call);
                 incoming.inspect(|call| call.download.grant(bytes));
             }
         },
         Frame::Abort { call, refusal, .. } => {
-            let incoming = shared.calls().incoming(call);
+            let incoming = exchange.calls().incoming(call);
             incoming.inspect(|call| call.upload.fail(refusal));
         }
         Frame::Stop { call, stream } => {
             let stopped = Refusal::new(RefusalCode::Cancelled, "the stream's reader wants no more");
             match stream {
                 Stream::ToCallee => {
-                    let outgoing = shared.calls().outgoing(call);
+                    let outgoing = exchange.calls().outgoing(call);
                     outgoing.inspect(|call| call.upload.close(stopped));
                 }
                 Stream::ToCaller => {
-                    let incoming = shared.calls().incoming(call);
+                    let incoming = exchange.calls().incoming(call);
                     incoming.inspect(|call| call.download.close(stopped));
                 }
             }
         }
         Frame::Reply { call, .. } | Frame::HttpResponse { call, .. } | Frame::Data { call, .. } => {
-            let outgoing = shared.calls().outgoing(call);
+            let outgoing = exchange.calls().outgoing(call);
             if let Some(outgoing) = outgoing {
                 return answer(call, &outgoing, frame);
             }
@@ -269,8 +269,8 @@ fn call(shared: &Arc<Shared>, frame: Frame) -> Result<Use, PipeEnd> {
 }
 
 /// Takes the last frame of a call of ours: the other end is done with it.
-fn last(shared: &Shared, call: CallNumber, frame: Frame) -> Result<Use, PipeEnd> {
-    let left = shared.calls().leave_outgoing(call);
+fn last(exchange: &Exchange, call: CallNumber, frame: Frame) -> Result<Use, PipeEnd> {
+    let left = exchange.calls().leave_outgoing(call);
     match left {
         Some(Some(outgoing)) => answer(call, &outgoing, frame),
         Some(None) => Ok(Use::Some),

@@ -8,8 +8,8 @@ use trellis_protocol::frame::{CallNumber, Frame, Stream};
 use trellis_protocol::{Refusal, RefusalCode};
 
 use crate::calls::{Incoming, Outgoing};
+use crate::exchange::Exchange;
 use crate::outbox::{Lane, Message};
-use crate::shared::Shared;
 
 /// What a message that waits costs beside its bytes.
 pub(crate) const MESSAGE_COST_BYTES: usize = 512;
@@ -39,7 +39,7 @@ impl Reading {
 
 /// A stream from the other end.
 pub(crate) struct PipeSource {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) exchange: Arc<Exchange>,
     pub(crate) call: CallNumber,
     pub(crate) reading: Reading,
 }
@@ -50,11 +50,11 @@ impl Source for PipeSource {
     }
 
     fn budget(&self) -> &Budget {
-        &self.shared.budget
+        &self.exchange.budget
     }
 
     fn credit_due(&self) {
-        self.shared.credit(self.call, self.reading.clone());
+        self.exchange.credit(self.call, self.reading.clone());
     }
 
     fn abandoned(&self, permits: Vec<OwnedSemaphorePermit>) {
@@ -66,13 +66,13 @@ impl Source for PipeSource {
             call: self.call,
             stream: self.reading.stream(),
         };
-        self.shared.say(&stop, permits);
+        self.exchange.say(&stop, permits);
     }
 }
 
 /// Takes the frames of a call to the other end, in order.
 pub(crate) struct Sending<'a> {
-    pub(crate) shared: &'a Shared,
+    pub(crate) exchange: &'a Exchange,
     pub(crate) lane: &'a Arc<Lane>,
 }
 
@@ -80,16 +80,16 @@ impl Carrier for Sending<'_> {
     async fn send(&self, frame: Frame) -> Result<(), Refusal> {
         let mut message = Message::call(&frame).map_err(|error| error.to_refusal())?;
         if matches!(frame, Frame::Data { .. }) {
-            self.shared.outbox.room(self.lane).await?;
+            self.exchange.outbox.room(self.lane).await?;
         }
         // The other end may begin another call as soon as it has read this.
         if let Some(call) = ends(&frame) {
             let bytes = self.lane.bytes() + message.bytes() + MESSAGE_COST_BYTES;
-            let place = self.shared.remains(bytes).await.ok_or_else(ended)?;
+            let place = self.exchange.remains(bytes).await.ok_or_else(ended)?;
             message = message.holding(vec![place]);
-            self.shared.calls().leave_incoming(call);
+            self.exchange.calls().leave_incoming(call);
         }
-        if self.shared.outbox.push(self.lane, message) {
+        if self.exchange.outbox.push(self.lane, message) {
             Ok(())
         } else {
             Err(ended())

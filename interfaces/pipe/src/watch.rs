@@ -4,19 +4,19 @@ use std::sync::Arc;
 
 use crate::CANCEL_WAIT;
 use crate::error::PipeEnd;
-use crate::shared::Shared;
+use crate::exchange::Exchange;
 
-pub(crate) async fn run(shared: Arc<Shared>) {
-    let watching = watch(&shared);
-    if let Some(end) = shared.ended.run_until_cancelled(watching).await {
-        shared.end(end);
+pub(crate) async fn run(exchange: Arc<Exchange>) {
+    let watching = watch(&exchange);
+    if let Some(end) = exchange.ended.run_until_cancelled(watching).await {
+        exchange.end(end);
     }
 }
 
-async fn watch(shared: &Shared) -> PipeEnd {
+async fn watch(exchange: &Exchange) -> PipeEnd {
     loop {
-        let Some(since) = shared.calls().cancelled_since() else {
-            shared.cancelled.notified().await;
+        let Some(since) = exchange.calls().cancelled_since() else {
+            exchange.cancelled.notified().await;
             continue;
         };
         if since.elapsed() >= CANCEL_WAIT {

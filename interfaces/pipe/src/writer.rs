@@ -8,31 +8,31 @@ use tokio::net::unix::OwnedWriteHalf;
 
 use crate::STALLED_AFTER;
 use crate::error::PipeEnd;
+use crate::exchange::Exchange;
 use crate::outbox::Message;
-use crate::shared::Shared;
 
 /// Up to so many calls under way, a frame is written at once; beyond, after a round of the tasks that are ready.
 const CALLS_ALONE_MAX: usize = 2;
 
-pub(crate) async fn run(shared: Arc<Shared>, socket: OwnedWriteHalf) {
-    let writing = write(&shared, &socket);
-    let Some(end) = shared.ended.run_until_cancelled(writing).await else {
+pub(crate) async fn run(exchange: Arc<Exchange>, socket: OwnedWriteHalf) {
+    let writing = write(&exchange, &socket);
+    let Some(end) = exchange.ended.run_until_cancelled(writing).await else {
         return;
     };
     if end == PipeEnd::Eof {
         // What the other end said before it went is still to be read, and its reader finds the end behind it.
-        let _ = tokio::time::timeout(STALLED_AFTER, shared.ended.cancelled()).await;
+        let _ = tokio::time::timeout(STALLED_AFTER, exchange.ended.cancelled()).await;
     }
-    shared.end(end);
+    exchange.end(end);
 }
 
-async fn write(shared: &Shared, socket: &OwnedWriteHalf) -> PipeEnd {
+async fn write(exchange: &Exchange, socket: &OwnedWriteHalf) -> PipeEnd {
     let mut batch = Vec::new();
     loop {
-        shared.outbox.take(&mut batch);
+        exchange.outbox.take(&mut batch);
         if batch.is_empty() {
-            shared.outbox.filled().await;
-            if shared.calls_under_way() > CALLS_ALONE_MAX {
+            exchange.outbox.filled().await;
+            if exchange.calls_under_way() > CALLS_ALONE_MAX {
                 // Other tasks that are ready now have something to say as well, and one write can take it all.
                 tokio::task::yield_now().await;
             }
@@ -41,7 +41,7 @@ async fn write(shared: &Shared, socket: &OwnedWriteHalf) -> PipeEnd {
         if let Err(end) = write_all(socket, &batch).await {
             return end;
         }
-        shared.strays.earn(batch.len());
+        exchange.strays.earn(batch.len());
         batch.clear();
     }
 }

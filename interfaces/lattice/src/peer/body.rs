@@ -8,9 +8,9 @@ use trellis_protocol::Refusal;
 use trellis_protocol::frame::{CallNumber, Frame, Stream};
 
 use super::courier::Say;
+use super::exchange::Exchange;
 use super::outgoing::OutgoingCall;
 use super::remote::{Incoming, Outgoing, Remote};
-use super::shared::Shared;
 
 /// A stream that this host reads: the request's of a peer's call, or the response's of its own.
 #[derive(Clone)]
@@ -37,7 +37,7 @@ impl Reading {
 
 /// A stream from a peer.
 pub(super) struct PeerSource {
-    shared: Arc<Shared>,
+    exchange: Arc<Exchange>,
     from: Arc<Remote>,
     call: CallNumber,
     reading: Reading,
@@ -47,13 +47,13 @@ pub(super) struct PeerSource {
 pub(super) type Reader = trellis_flow::Reader<PeerSource>;
 
 pub(super) fn reader(
-    shared: &Arc<Shared>,
+    exchange: &Arc<Exchange>,
     from: &Arc<Remote>,
     call: CallNumber,
     reading: Reading,
 ) -> Reader {
     Reader::new(PeerSource {
-        shared: Arc::clone(shared),
+        exchange: Arc::clone(exchange),
         from: Arc::clone(from),
         call,
         reading,
@@ -66,19 +66,19 @@ impl Source for PeerSource {
     }
 
     fn budget(&self) -> &Budget {
-        &self.shared.budget
+        &self.exchange.budget
     }
 
     fn credit_due(&self) {
         let say = Say::Credit(self.reading.clone());
-        self.shared.signal(&self.from, self.call, say, Vec::new());
+        self.exchange.signal(&self.from, self.call, say, Vec::new());
     }
 
     fn abandoned(&self, permits: Vec<OwnedSemaphorePermit>) {
         // A response that nobody reads ends with its call, which says so itself.
         if matches!(self.reading, Reading::Request(_)) {
             let say = Say::Stop(self.reading.stream());
-            self.shared.signal(&self.from, self.call, say, permits);
+            self.exchange.signal(&self.from, self.call, say, permits);
         }
     }
 }
@@ -91,12 +91,12 @@ impl Settle for OutgoingCall {
 
 /// Takes the frames of streams to a peer.
 pub(super) struct ToPeer<'a> {
-    pub(super) shared: &'a Shared,
+    pub(super) exchange: &'a Exchange,
     pub(super) to: &'a Remote,
 }
 
 impl Carrier for ToPeer<'_> {
     async fn send(&self, frame: Frame) -> Result<(), Refusal> {
-        self.shared.send(self.to, &frame).await
+        self.exchange.send(self.to, &frame).await
     }
 }

@@ -11,8 +11,8 @@ use trellis_protocol::Refusal;
 use trellis_protocol::frame::{CallNumber, Frame, Stream};
 
 use super::body::Reading;
+use super::exchange::Exchange;
 use super::remote::Remote;
-use super::shared::Shared;
 
 /// Most refusals by the reader task that wait to be sent. Beyond that they are counted; the callers' deadlines tell.
 pub(super) const REFUSALS_MAX: usize = 1024;
@@ -34,7 +34,7 @@ pub(super) enum Say {
 }
 
 pub(super) async fn run(
-    shared: Arc<Shared>,
+    exchange: Arc<Exchange>,
     mut signals: mpsc::UnboundedReceiver<Signal>,
     cancel: CancellationToken,
 ) {
@@ -61,7 +61,7 @@ pub(super) async fn run(
             Say::Cancel => Frame::Cancel { call },
             Say::Refuse(refusal) => Frame::Refuse { call, refusal },
         };
-        if let Err(error) = shared.send(&signal.to, &frame).await {
+        if let Err(error) = exchange.send(&signal.to, &frame).await {
             tracing::debug!(%error, kind = frame.kind(), "cannot tell a peer");
         }
         drop(signal.permits);

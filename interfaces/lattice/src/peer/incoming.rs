@@ -16,9 +16,9 @@ use trellis_protocol::limits::{FRAME_PAYLOAD_BYTES_MAX, VALUE_BYTES_MAX};
 use trellis_protocol::{InvocationHead, Lease, Refusal, RefusalCode};
 
 use super::body::{Reader, Reading, ToPeer, reader};
+use super::exchange::Exchange;
 use super::outgoing::{deadline_exceeded, overloaded, too_large};
 use super::remote::{Incoming, NotEntered, Remote};
-use super::shared::Shared;
 use super::{HANDLER_GRACE, PeerBody, PeerRejection, ROOM_WAIT};
 
 /// What a peer asks for.
@@ -37,47 +37,47 @@ pub(super) enum Asked {
 
 /// Admits a call or refuses it. Called by the reader task: it waits for nothing.
 pub(super) fn admit(
-    shared: &Arc<Shared>,
+    exchange: &Arc<Exchange>,
     from: &Arc<Remote>,
     number: CallNumber,
     head: Box<InvocationHead>,
     asked: Asked,
     delay_ms: u64,
 ) {
-    match Call::admit(shared, from, number, head, asked, delay_ms) {
+    match Call::admit(exchange, from, number, head, asked, delay_ms) {
         Ok(call) => {
-            let ended = shared.cancel.clone();
-            shared
+            let ended = exchange.cancel.clone();
+            exchange
                 .calls
                 .spawn(async move { ended.run_until_cancelled(call.serve()).await });
         }
         Err((reason, refusal)) => {
             if let Some(reason) = reason {
-                shared.rejected.count(reason);
+                exchange.rejected.count(reason);
             }
-            shared.refuse(from, number, refusal);
+            exchange.refuse(from, number, refusal);
         }
     }
 }
 
 /// Hands the end of a peer's instance to the handler.
-pub(super) fn release(shared: &Arc<Shared>, from: &Arc<Remote>, lease: Lease) {
+pub(super) fn release(exchange: &Arc<Exchange>, from: &Arc<Remote>, lease: Lease) {
     if *lease.host != *from.host.key {
-        return shared.rejected.count(PeerRejection::SourceNotAllowed);
+        return exchange.rejected.count(PeerRejection::SourceNotAllowed);
     }
-    let Ok(permit) = Arc::clone(&shared.incoming_permits).try_acquire_owned() else {
+    let Ok(permit) = Arc::clone(&exchange.incoming_permits).try_acquire_owned() else {
         // The handles go when the peer goes.
-        return shared.rejected.count(PeerRejection::Overloaded);
+        return exchange.rejected.count(PeerRejection::Overloaded);
     };
-    let (shared, from) = (Arc::clone(shared), Arc::clone(from));
-    shared.calls.clone().spawn(async move {
-        shared.handler.release(&from.host, lease).await;
+    let (exchange, from) = (Arc::clone(exchange), Arc::clone(from));
+    exchange.calls.clone().spawn(async move {
+        exchange.handler.release(&from.host, lease).await;
         drop(permit);
     });
 }
 
 struct Call {
-    shared: Arc<Shared>,
+    exchange: Arc<Exchange>,
     from: Arc<Remote>,
     number: CallNumber,
     state: Arc<Incoming>,
@@ -101,7 +101,7 @@ impl Drop for Call {
 
 impl Call {
     fn admit(
-        shared: &Arc<Shared>,
+        exchange: &Arc<Exchange>,
         from: &Arc<Remote>,
         number: CallNumber,
         head: Box<InvocationHead>,
@@ -109,7 +109,7 @@ impl Call {
         delay_ms: u64,
     ) -> Result<Self, (Option<PeerRejection>, Refusal)> {
         let host = &from.host.key;
-        if !shared.routes.speaks_for(host, &head.source) || *head.lease.host != **host {
+        if !exchange.routes.speaks_for(host, &head.source) || *head.lease.host != **host {
             let refusal = Refusal::new(
                 RefusalCode::Unauthenticated,
                 format!("host {host} may not speak for `{}`", head.source),
@@ -117,7 +117,7 @@ impl Call {
             let refusal = refusal.with_remedy("a host certificate that lists the id in `may_run`");
             return Err((Some(PeerRejection::SourceNotAllowed), refusal));
         }
-        if shared.draining.load(Ordering::Relaxed) {
+        if exchange.draining.load(Ordering::Relaxed) {
             let refusal = Refusal::new(RefusalCode::Draining, "this host is shutting down");
             return Err((None, refusal));
         }
@@ -126,14 +126,14 @@ impl Call {
             return Err((Some(PeerRejection::TooLate), deadline_exceeded()));
         }
         let full = |why: &str| (Some(PeerRejection::Overloaded), overloaded(why));
-        let permit = Arc::clone(&shared.incoming_permits).try_acquire_owned();
+        let permit = Arc::clone(&exchange.incoming_permits).try_acquire_owned();
         let permit = permit.map_err(|_| full("this host serves too many calls of other hosts"))?;
         let (bytes, has_body) = match &asked {
             Asked::Invoke { payload, .. } => (payload.len(), false),
             Asked::Http { has_body, .. } => (0, *has_body),
         };
         let no_room = || full("this host's byte budget for other hosts is used up");
-        let room = shared.budget.first(bytes).ok_or_else(no_room)?;
+        let room = exchange.budget.first(bytes).ok_or_else(no_room)?;
         let download = match asked {
             Asked::Invoke { .. } => StreamOut::default(),
             Asked::Http { .. } => StreamOut::with_credit(STREAM_INITIAL_BYTES),
@@ -142,9 +142,9 @@ impl Call {
         if has_body {
             state
                 .upload
-                .open_body(shared.budget.window().ok_or_else(no_room)?);
+                .open_body(exchange.budget.window().ok_or_else(no_room)?);
         }
-        let most = shared.limits.incoming_calls_per_peer;
+        let most = exchange.limits.incoming_calls_per_peer;
         from.enter_incoming(number, Arc::clone(&state), most)
             .map_err(|error| match error {
                 NotEntered::Lost => (None, lost_sight()),
@@ -156,7 +156,7 @@ impl Call {
                 }
             })?;
         Ok(Self {
-            shared: Arc::clone(shared),
+            exchange: Arc::clone(exchange),
             from: Arc::clone(from),
             number,
             state,
@@ -201,10 +201,10 @@ impl Call {
         } else {
             self.parameters(&payload, rest).await?
         };
-        let (shared, from) = (Arc::clone(&self.shared), Arc::clone(&self.from));
+        let (exchange, from) = (Arc::clone(&self.exchange), Arc::clone(&self.from));
         let (head, cancel) = (self.head.as_ref().clone(), self.state.cancel.clone());
         let deadline = self.deadline;
-        let work = shared
+        let work = exchange
             .handler
             .invoke(&from.host, head, payload, deadline, cancel);
         let mut result = self.run(work).await?;
@@ -219,7 +219,7 @@ impl Call {
             result,
             rest: rest_bytes,
         };
-        shared.send(&from, &reply).await?;
+        exchange.send(&from, &reply).await?;
         if !rest.is_empty() {
             let out = &self.state.download;
             let carrier = self.carrier();
@@ -237,15 +237,17 @@ impl Call {
     async fn parameters(&self, beginning: &Bytes, rest: u32) -> Result<Bytes, Refusal> {
         let cost = rest_cost(rest);
         let gathered = async {
-            let room = tokio::time::timeout(ROOM_WAIT, self.shared.budget.parameters(cost)).await;
+            let room = tokio::time::timeout(ROOM_WAIT, self.exchange.budget.parameters(cost)).await;
             let room = room.map_err(|_| overloaded("no room for the call's parameters in time"))?;
             // Not the stream's to give back: the handler holds the bytes on.
             let (state, number) = (&self.state, self.number);
-            state.upload.open_value(cost, self.shared.budget.nothing());
+            state
+                .upload
+                .open_value(cost, self.exchange.budget.nothing());
             let reader = self.reader();
             let credit = u32::try_from(cost).unwrap_or(u32::MAX);
             let stream = Stream::ToCallee;
-            self.shared
+            self.exchange
                 .send(
                     &self.from,
                     &Frame::Credit {
@@ -288,9 +290,9 @@ impl Call {
             Empty::new().map_err(|never| match never {}).boxed_unsync()
         };
         let request = message::request(method, uri, fields, body)?;
-        let (shared, from) = (Arc::clone(&self.shared), Arc::clone(&self.from));
+        let (exchange, from) = (Arc::clone(&self.exchange), Arc::clone(&self.from));
         let (head, cancel) = (self.head.as_ref().clone(), self.state.cancel.clone());
-        let work = shared
+        let work = exchange
             .handler
             .http(&from.host, head, self.deadline, cancel, request);
         let response = self.run(work).await?;
@@ -308,7 +310,7 @@ impl Call {
             fields,
             has_body,
         };
-        self.shared.send(&self.from, &head).await?;
+        self.exchange.send(&self.from, &head).await?;
         if has_body {
             let out = &self.state.download;
             let carrier = self.carrier();
@@ -355,21 +357,21 @@ impl Call {
     }
 
     async fn answer(&self, frame: &Frame) {
-        if let Err(error) = self.shared.send(&self.from, frame).await {
+        if let Err(error) = self.exchange.send(&self.from, frame).await {
             tracing::debug!(host = %self.from.host.key, %error, "cannot answer a call");
         }
     }
 
     fn carrier(&self) -> ToPeer<'_> {
         ToPeer {
-            shared: &self.shared,
+            exchange: &self.exchange,
             to: &self.from,
         }
     }
 
     fn reader(&self) -> Reader {
         let reading = Reading::Request(Arc::clone(&self.state));
-        reader(&self.shared, &self.from, self.number, reading)
+        reader(&self.exchange, &self.from, self.number, reading)
     }
 }
 

@@ -18,8 +18,8 @@ use trellis_protocol::{InvocationHead, Lease, Refusal, RefusalCode};
 use super::PeerBody;
 use super::body::{Reader, Reading, ToPeer, reader};
 use super::courier::Say;
+use super::exchange::{Exchange, lost_refusal};
 use super::remote::{Answer, Outgoing, Remote};
-use super::shared::{Shared, lost_refusal};
 
 /// Whom a call is for: a host in whatever run it is, or one run of it and no other.
 #[derive(Clone, Copy)]
@@ -50,7 +50,7 @@ impl Callee<'_> {
 
 /// A call in the table of its peer. Dropped before it is settled, it tells the peer that the caller has gone.
 pub(super) struct OutgoingCall {
-    shared: Arc<Shared>,
+    exchange: Arc<Exchange>,
     remote: Arc<Remote>,
     number: CallNumber,
     state: Arc<Outgoing>,
@@ -60,28 +60,28 @@ pub(super) struct OutgoingCall {
 
 impl OutgoingCall {
     fn begin(
-        shared: &Arc<Shared>,
+        exchange: &Arc<Exchange>,
         callee: Callee<'_>,
         upload: StreamOut,
         idempotent: bool,
     ) -> Result<(Self, oneshot::Receiver<Answer>), Refusal> {
-        let permit = Arc::clone(&shared.outgoing_permits)
+        let permit = Arc::clone(&exchange.outgoing_permits)
             .try_acquire_owned()
             .map_err(|_| overloaded("too many calls to other hosts are under way"))?;
-        if shared.cancel.is_cancelled() {
+        if exchange.cancel.is_cancelled() {
             return Err(Refusal::new(RefusalCode::Draining, "this host has stopped"));
         }
         let gone = || callee.gone();
-        let remote = shared.remote(callee.host).ok_or_else(gone)?;
+        let remote = exchange.remote(callee.host).ok_or_else(gone)?;
         if !callee.is(remote.host.incarnation) {
             return Err(gone());
         }
         let (state, answer) = Outgoing::new(upload, idempotent);
-        let number = shared.next_call.fetch_add(1, Ordering::Relaxed);
+        let number = exchange.next_call.fetch_add(1, Ordering::Relaxed);
         let entered = remote.enter_outgoing(number, Arc::clone(&state));
         entered.map_err(|_| gone())?;
         let call = Self {
-            shared: Arc::clone(shared),
+            exchange: Arc::clone(exchange),
             remote,
             number,
             state,
@@ -90,7 +90,7 @@ impl OutgoingCall {
             settled: true,
         };
         // The host may have left between the look at the routes and the entry; then nobody tells this call.
-        let present = shared.routes.identity(callee.host);
+        let present = exchange.routes.identity(callee.host);
         if present.is_none_or(|(_, incarnation)| incarnation != call.remote.host.incarnation) {
             return Err(gone());
         }
@@ -101,7 +101,7 @@ impl OutgoingCall {
         // Cancelled halfway, the frame may or may not have left.
         self.settled = false;
         let sent = self
-            .shared
+            .exchange
             .send_first(&self.remote, self.number, frame)
             .await;
         self.settled = sent.is_err();
@@ -110,7 +110,7 @@ impl OutgoingCall {
 
     fn reader(&self) -> Reader {
         let reading = Reading::Response(Arc::clone(&self.state));
-        reader(&self.shared, &self.remote, self.number, reading)
+        reader(&self.exchange, &self.remote, self.number, reading)
     }
 
     /// Ends a call that the peer knows to have ended.
@@ -127,14 +127,14 @@ impl Drop for OutgoingCall {
             .close(Refusal::new(RefusalCode::Cancelled, "the call has ended"));
         if !self.settled {
             let permits = self.permit.take().into_iter().collect();
-            self.shared
+            self.exchange
                 .signal(&self.remote, self.number, Say::Cancel, permits);
         }
     }
 }
 
 pub(super) async fn invoke(
-    shared: &Arc<Shared>,
+    exchange: &Arc<Exchange>,
     callee: Callee<'_>,
     mut head: InvocationHead,
     payload: Bytes,
@@ -146,7 +146,7 @@ pub(super) async fn invoke(
     }
     head.deadline_ms = milliseconds_left(deadline)?;
     let (mut call, answer) =
-        OutgoingCall::begin(shared, callee, StreamOut::default(), head.idempotent)?;
+        OutgoingCall::begin(exchange, callee, StreamOut::default(), head.idempotent)?;
     within(deadline, cancel, async {
         let mut first = payload;
         let rest = first.split_off(first.len().min(FRAME_PAYLOAD_BYTES_MAX));
@@ -191,7 +191,7 @@ async fn answer_while_sending(
     if !rest.is_empty() {
         let upload = &call.state.upload;
         let carrier = ToPeer {
-            shared: &call.shared,
+            exchange: &call.exchange,
             to: &call.remote,
         };
         let sending = send_rest(&carrier, call.number, Stream::ToCallee, upload, rest);
@@ -217,7 +217,7 @@ async fn rest_of_result(
     let room = tokio::select! {
         biased;
         failure = reader.failure() => return Err(failure),
-        room = call.shared.budget.result(cost) => room,
+        room = call.exchange.budget.result(cost) => room,
     };
     call.state.download.open_value(cost, room);
     let credit = Frame::Credit {
@@ -225,7 +225,7 @@ async fn rest_of_result(
         stream: Stream::ToCaller,
         bytes: u32::try_from(cost).unwrap_or(u32::MAX),
     };
-    call.shared.send(&call.remote, &credit).await?;
+    call.exchange.send(&call.remote, &credit).await?;
     reader.rest(beginning, rest).await.map(Bytes::from)
 }
 
@@ -241,7 +241,7 @@ fn after_the_work(refusal: Refusal) -> Refusal {
 }
 
 pub(super) async fn http(
-    shared: &Arc<Shared>,
+    exchange: &Arc<Exchange>,
     callee: Callee<'_>,
     mut head: InvocationHead,
     deadline: Instant,
@@ -251,10 +251,10 @@ pub(super) async fn http(
     head.deadline_ms = milliseconds_left(deadline)?;
     let (parts, body) = request.into_parts();
     let fields = message::to_fields(&parts.headers)?;
-    let window = shared.budget.window();
+    let window = exchange.budget.window();
     let window = window.ok_or_else(|| overloaded("the byte budget for other hosts is used up"))?;
     let upload = StreamOut::with_credit(trellis_protocol::frame::STREAM_INITIAL_BYTES);
-    let (mut call, answer) = OutgoingCall::begin(shared, callee, upload, head.idempotent)?;
+    let (mut call, answer) = OutgoingCall::begin(exchange, callee, upload, head.idempotent)?;
     call.state.download.open_body(window);
     within(deadline, cancel, async {
         let has_body = !body.is_end_stream();
@@ -301,12 +301,12 @@ pub(super) async fn http(
 
 /// The body goes on beside the response, and ends with the call at the latest.
 fn spawn_upload(call: &OutgoingCall, body: PeerBody) {
-    let (shared, remote) = (Arc::clone(&call.shared), Arc::clone(&call.remote));
+    let (exchange, remote) = (Arc::clone(&call.exchange), Arc::clone(&call.remote));
     let (number, state) = (call.number, Arc::clone(&call.state));
-    let ended = shared.cancel.clone();
-    call.shared.calls.spawn(async move {
+    let ended = exchange.cancel.clone();
+    call.exchange.calls.spawn(async move {
         let carrier = ToPeer {
-            shared: &shared,
+            exchange: &exchange,
             to: &remote,
         };
         let sending = send_body(&carrier, number, Stream::ToCallee, &state.upload, body);
@@ -314,11 +314,11 @@ fn spawn_upload(call: &OutgoingCall, body: PeerBody) {
     });
 }
 
-pub(super) async fn release(shared: &Arc<Shared>, host: &str, lease: Lease) {
-    let Some(remote) = shared.remote(host) else {
+pub(super) async fn release(exchange: &Arc<Exchange>, host: &str, lease: Lease) {
+    let Some(remote) = exchange.remote(host) else {
         return;
     };
-    if let Err(error) = shared.send(&remote, &Frame::Release { lease }).await {
+    if let Err(error) = exchange.send(&remote, &Frame::Release { lease }).await {
         tracing::debug!(host, %error, "cannot release an instance's handles");
     }
 }
@@ -354,8 +354,8 @@ fn length(bytes: &Bytes) -> u32 {
 }
 
 /// What `No responders` makes of a call.
-pub(super) fn no_responders(shared: &Shared, host: &str, idempotent: bool) -> Refusal {
-    if idempotent || shared.limits.inbox_is_closed {
+pub(super) fn no_responders(exchange: &Exchange, host: &str, idempotent: bool) -> Refusal {
+    if idempotent || exchange.limits.inbox_is_closed {
         not_here(host)
     } else {
         lost_refusal(host, "nobody seems to listen there")

@@ -19,10 +19,10 @@ use trellis_protocol::frame::{CallNumber, Frame, Stream};
 use super::clock::Clock;
 use super::courier::{self, REFUSALS_MAX};
 use super::doorstep::Doorstep;
+use super::exchange::Exchange;
 use super::incoming::{self, Asked};
 use super::outgoing::no_responders;
 use super::remote::{Answer, Remote};
-use super::shared::Shared;
 use super::{PeerHandler, PeerOptions, PeerRejection, PeerStartError};
 use crate::connection::settle;
 use crate::routes::LostHost;
@@ -30,7 +30,7 @@ use crate::routes::LostHost;
 pub(super) async fn start(
     options: PeerOptions,
     handler: Arc<dyn PeerHandler>,
-) -> Result<Arc<Shared>, PeerStartError> {
+) -> Result<Arc<Exchange>, PeerStartError> {
     let PeerOptions {
         client,
         subjects,
@@ -52,7 +52,7 @@ pub(super) async fn start(
         reason: error.to_string(),
     })?;
     let (signals, queue) = mpsc::unbounded_channel();
-    let shared = Arc::new(Shared {
+    let exchange = Arc::new(Exchange {
         clock: Clock::start(),
         budget: Budget::new(limits.budget_bytes),
         refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
@@ -76,14 +76,14 @@ pub(super) async fn start(
         inbox,
         signals,
     });
-    let cancel = shared.cancel.clone();
-    shared
+    let cancel = exchange.cancel.clone();
+    exchange
         .tasks
-        .spawn(courier::run(Arc::clone(&shared), queue, cancel.clone()));
-    shared
+        .spawn(courier::run(Arc::clone(&exchange), queue, cancel.clone()));
+    exchange
         .tasks
-        .spawn(run(Arc::clone(&shared), frames, bounced, lost, cancel));
-    Ok(shared)
+        .spawn(run(Arc::clone(&exchange), frames, bounced, lost, cancel));
+    Ok(exchange)
 }
 
 async fn subscribe(
@@ -100,13 +100,13 @@ async fn subscribe(
 }
 
 async fn run(
-    shared: Arc<Shared>,
+    exchange: Arc<Exchange>,
     mut frames: async_nats::Subscriber,
     mut bounced: async_nats::Subscriber,
     mut lost: broadcast::Receiver<LostHost>,
     cancel: CancellationToken,
 ) {
-    let mut changed = shared.routes.changed();
+    let mut changed = exchange.routes.changed();
     let mut doorstep = Doorstep::new(Instant::now());
     loop {
         tokio::select! {
@@ -114,26 +114,26 @@ async fn run(
             message = frames.next() => match message {
                 Some(message) => {
                     let (subject, bytes) = (&message.subject, &message.payload);
-                    if let Err(reason) = receive(&shared, &mut doorstep, subject, bytes) {
-                        shared.rejected.count(reason);
+                    if let Err(reason) = receive(&exchange, &mut doorstep, subject, bytes) {
+                        exchange.rejected.count(reason);
                     }
                 }
                 None => break,
             },
-            Ok(()) = changed.changed() => let_in(&shared, &mut doorstep),
+            Ok(()) = changed.changed() => let_in(&exchange, &mut doorstep),
             () = patience(&doorstep) => {
                 while let Some(reason) = doorstep.expire(Instant::now()) {
-                    shared.rejected.count(reason);
+                    exchange.rejected.count(reason);
                 }
             }
             Some(message) = bounced.next() => {
                 if message.status == Some(async_nats::StatusCode::NO_RESPONDERS) {
-                    nobody_listens(&shared, &message.subject);
+                    nobody_listens(&exchange, &message.subject);
                 }
             }
             news = lost.recv() => match news {
-                Ok(host) => shared.lost(&host),
-                Err(RecvError::Lagged(_)) => shared.lose_all_that_left(),
+                Ok(host) => exchange.lost(&host),
+                Err(RecvError::Lagged(_)) => exchange.lose_all_that_left(),
                 // The routes ended, and with them the knowledge of whom to believe.
                 Err(RecvError::Closed) => break,
             },
@@ -154,7 +154,7 @@ async fn patience(doorstep: &Doorstep) {
 
 /// Checks a message, the cheapest checks first, and hands its frame on.
 fn receive(
-    shared: &Arc<Shared>,
+    exchange: &Arc<Exchange>,
     doorstep: &mut Doorstep,
     subject: &str,
     bytes: &Bytes,
@@ -163,27 +163,27 @@ fn receive(
         EnvelopeError::UnknownVersion { .. } => PeerRejection::UnknownVersion,
         _ => PeerRejection::Malformed,
     })?;
-    if sealed.recipient != *shared.own {
+    if sealed.recipient != *exchange.own {
         return Err(PeerRejection::WrongRecipient);
     }
-    if sealed.recipient_incarnation != shared.incarnation {
+    if sealed.recipient_incarnation != exchange.incarnation {
         return Err(PeerRejection::WrongIncarnation);
     }
     // NATS permissions bind the subject's last token to its sender; that is worth something only if it is compared.
     if subject.rsplit('.').next() != Some(sealed.sender.as_str()) {
         return Err(PeerRejection::Misrouted);
     }
-    let arrived_ms = shared.clock.elapsed_ms();
+    let arrived_ms = exchange.clock.elapsed_ms();
     if doorstep.holds(&sealed.sender) {
         // The routes may have changed just now, and what came before goes before.
-        let_in(shared, doorstep);
+        let_in(exchange, doorstep);
     }
-    match known(shared, &sealed) {
-        Ok(from) => hear(shared, &from, sealed, arrived_ms),
+    match known(exchange, &sealed) {
+        Ok(from) => hear(exchange, &from, sealed, arrived_ms),
         Err(unknown) if unknown.may_be_known_soon => {
             let kept = doorstep.keep(bytes, arrived_ms, unknown.reason, Instant::now())?;
             if let Some(knock) = kept {
-                shared.routes.knock(knock);
+                exchange.routes.knock(knock);
             }
             Ok(())
         }
@@ -192,13 +192,13 @@ fn receive(
 }
 
 /// Hears those who have become known since they knocked.
-fn let_in(shared: &Arc<Shared>, doorstep: &mut Doorstep) {
-    for waiting in doorstep.take(|sealed| known(shared, sealed).is_ok()) {
-        let heard = known(shared, &waiting.sealed)
+fn let_in(exchange: &Arc<Exchange>, doorstep: &mut Doorstep) {
+    for waiting in doorstep.take(|sealed| known(exchange, sealed).is_ok()) {
+        let heard = known(exchange, &waiting.sealed)
             .map_err(|unknown| unknown.reason)
-            .and_then(|from| hear(shared, &from, waiting.sealed, waiting.arrived_ms));
+            .and_then(|from| hear(exchange, &from, waiting.sealed, waiting.arrived_ms));
         if let Err(reason) = heard {
-            shared.rejected.count(reason);
+            exchange.rejected.count(reason);
         }
     }
 }
@@ -209,12 +209,12 @@ struct Unknown {
     may_be_known_soon: bool,
 }
 
-fn known(shared: &Shared, sealed: &Sealed) -> Result<Arc<Remote>, Unknown> {
-    let Some(from) = shared.remote(&sealed.sender) else {
+fn known(exchange: &Exchange, sealed: &Sealed) -> Result<Arc<Remote>, Unknown> {
+    let Some(from) = exchange.remote(&sealed.sender) else {
         return Err(Unknown {
             reason: PeerRejection::Stranger,
             // This host is never in its own routes.
-            may_be_known_soon: sealed.sender != *shared.own,
+            may_be_known_soon: sealed.sender != *exchange.own,
         });
     };
     if from.host.incarnation == sealed.sender_incarnation {
@@ -228,7 +228,7 @@ fn known(shared: &Shared, sealed: &Sealed) -> Result<Arc<Remote>, Unknown> {
 
 /// Takes a message of a known sender that has come for this host.
 fn hear(
-    shared: &Arc<Shared>,
+    exchange: &Arc<Exchange>,
     from: &Arc<Remote>,
     sealed: Sealed,
     arrived_ms: u64,
@@ -243,13 +243,13 @@ fn hear(
         .arrived(opened.sequence, arrived_ms, opened.sent_ms)
         .ok_or(PeerRejection::Replayed)?;
     // The time on the doorstep is no less lost to the caller than that on the way.
-    let delay_ms = delay_ms.saturating_add(shared.clock.elapsed_ms().saturating_sub(arrived_ms));
+    let delay_ms = delay_ms.saturating_add(exchange.clock.elapsed_ms().saturating_sub(arrived_ms));
     match Frame::decode(&opened.frame) {
-        Ok(frame) => dispatch(shared, from, frame, delay_ms),
+        Ok(frame) => dispatch(exchange, from, frame, delay_ms),
         Err(error) => {
             tracing::debug!(host = %from.host.key, %error, "a peer sent a frame that is none");
             if let Some(call) = Frame::refusable_call(&opened.frame) {
-                shared.refuse(from, call, error.to_refusal());
+                exchange.refuse(from, call, error.to_refusal());
             }
             Err(PeerRejection::BadFrame)
         }
@@ -258,7 +258,7 @@ fn hear(
 
 /// Hands a frame to its call. A call that is not there has ended, which its peer may not know yet.
 fn dispatch(
-    shared: &Arc<Shared>,
+    exchange: &Arc<Exchange>,
     from: &Arc<Remote>,
     frame: Frame,
     delay_ms: u64,
@@ -271,7 +271,7 @@ fn dispatch(
             rest,
         } => {
             let asked = Asked::Invoke { payload, rest };
-            incoming::admit(shared, from, call, head, asked, delay_ms);
+            incoming::admit(exchange, from, call, head, asked, delay_ms);
         }
         Frame::HttpRequest {
             call,
@@ -287,7 +287,7 @@ fn dispatch(
                 fields,
                 has_body,
             };
-            incoming::admit(shared, from, call, head, asked, delay_ms);
+            incoming::admit(exchange, from, call, head, asked, delay_ms);
         }
         Frame::Reply { call, result, rest } => {
             answer(from, call, Answer::Reply { result, rest });
@@ -374,7 +374,7 @@ fn dispatch(
         Frame::Cancel { call } => {
             from.incoming(call).inspect(|call| call.end());
         }
-        Frame::Release { lease } => incoming::release(shared, from, lease),
+        Frame::Release { lease } => incoming::release(exchange, from, lease),
     }
     Ok(())
 }
@@ -408,17 +408,17 @@ fn data(
 }
 
 /// The server says, or somebody pretends it says, that nobody subscribes for a peer.
-fn nobody_listens(shared: &Shared, subject: &str) {
-    let Some(rest) = subject.strip_prefix(&shared.inbox) else {
+fn nobody_listens(exchange: &Exchange, subject: &str) {
+    let Some(rest) = subject.strip_prefix(&exchange.inbox) else {
         return;
     };
     let mut tokens = rest.trim_start_matches('.').split('.');
     let (Some(host), Some(Ok(call))) = (tokens.next(), tokens.next().map(str::parse)) else {
         return;
     };
-    let remote = shared.remotes().get(host).cloned();
+    let remote = exchange.remotes().get(host).cloned();
     if let Some(outgoing) = remote.and_then(|remote| remote.outgoing(call)) {
-        let refusal = no_responders(shared, host, outgoing.idempotent);
+        let refusal = no_responders(exchange, host, outgoing.idempotent);
         // Who has answered listens, whatever is said here.
         if outgoing.answer(Answer::Refused(refusal.clone())) {
             outgoing.end(&refusal);

@@ -62,7 +62,7 @@ async fn a_replayed_message_runs_once() {
         incarnation: 5,
         reason: LostReason::Silent,
     };
-    attack.victim.peers.shared.lost(&lost);
+    attack.victim.peers.exchange.lost(&lost);
     attack.publish(sealed).await;
     attack.expect("replayed", 5).await;
     assert_eq!(attack.victim.handler.begun.load(Ordering::SeqCst), 1);

@@ -113,7 +113,7 @@ async fn a_run_that_was_lost_and_is_heard_again_goes_on_counting_where_it_was() 
         incarnation: 1,
         reason: LostReason::Silent,
     };
-    one.peers.shared.lost(&lost);
+    one.peers.exchange.lost(&lost);
     assert_eq!(one.call(&other, "echo", "y").await.unwrap(), "y");
     assert_eq!(other.rejected("replayed") + one.rejected("replayed"), 0);
     // And the callee that loses its caller says so.
@@ -124,7 +124,7 @@ async fn a_run_that_was_lost_and_is_heard_again_goes_on_counting_where_it_was() 
     };
     let lose = async {
         begun(&other, 3).await;
-        other.peers.shared.lost(&lost);
+        other.peers.exchange.lost(&lost);
     };
     let (called, ()) = tokio::join!(one.call(&other, "hang", ""), lose);
     assert_eq!(called.unwrap_err().code, RefusalCode::OutcomeUnknown);

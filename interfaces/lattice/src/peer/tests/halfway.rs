@@ -61,7 +61,7 @@ async fn taken(attack: &mut Attack) {
 /// All the room for results: whoever waits for some waits until it is dropped.
 async fn all_room(attack: &Attack) -> OwnedSemaphorePermit {
     let all = BUDGET_BYTES_DEFAULT as u64 / 4;
-    attack.victim.peers.shared.budget.result(all).await
+    attack.victim.peers.exchange.budget.result(all).await
 }
 
 /// Lets the time pass after which a stream that nobody serves is given up.
@@ -79,7 +79,7 @@ async fn regression_a_result_whose_rest_cannot_be_asked_for_has_an_unknown_outco
         attack.say(&long_reply(call)).await;
         taken(attack).await;
         // The callee has done its work; now this host's own connection ends.
-        let client = attack.victim.peers.shared.client.clone();
+        let client = attack.victim.peers.exchange.client.clone();
         client.drain().await.unwrap();
         while client.publish("nobody", Bytes::new()).await.is_ok() {
             tokio::time::sleep(Duration::from_millis(10)).await;

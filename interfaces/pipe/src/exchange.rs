@@ -1,4 +1,4 @@
-//! What all tasks of one end share.
+//! One end of a pipe at work: what its reader, its writer and its calls exchange with each other.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,7 +30,7 @@ pub(crate) enum Side {
     Provider,
 }
 
-pub(crate) struct Shared {
+pub(crate) struct Exchange {
     pub(crate) side: Side,
     pub(crate) handler: Arc<dyn PipeHandler>,
     pub(crate) budget: Budget,
@@ -54,7 +54,7 @@ pub(crate) struct Shared {
     pub(crate) ended: CancellationToken,
 }
 
-impl Shared {
+impl Exchange {
     pub(crate) fn new(
         side: Side,
         handler: Arc<dyn PipeHandler>,

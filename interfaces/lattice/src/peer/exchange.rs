@@ -1,4 +1,4 @@
-//! What all tasks of the peer layer share, and how a frame leaves this host.
+//! The exchange of frames with all peers: what its tasks have in common, and how a frame leaves this host.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -30,7 +30,7 @@ const REMOTES_MAX: usize = 4 * HOSTS_MAX;
 /// How long the tasks may take to end once they were told to.
 const END_WAIT: Duration = Duration::from_secs(1);
 
-pub(super) struct Shared {
+pub(super) struct Exchange {
     pub(super) client: async_nats::Client,
     pub(super) subjects: Subjects,
     pub(super) key: Arc<SigningKey>,
@@ -58,7 +58,7 @@ pub(super) struct Shared {
     pub(super) cancel: CancellationToken,
 }
 
-impl Shared {
+impl Exchange {
     /// The present run of a host in the routes. A former one is lost at once, whether or not the news has come.
     pub(super) fn remote(&self, host: &str) -> Option<Arc<Remote>> {
         let (public, incarnation) = self.routes.identity(host)?;
