@@ -17,8 +17,9 @@ use super::{Linked, Names, eventually, text};
 
 const MIB: u64 = 1024 * 1024;
 
-/// More than sockets and connections together ever hold back.
-const ON_THE_WAY_MAX: u64 = 16 * MIB;
+/// More than sockets and connections together ever hold back: Linux lets the client's end alone grow to 32 MiB for
+/// receiving (`tcp_rmem`) and 4 MiB for sending, while the server's end is kept small.
+const ON_THE_WAY_MAX: u64 = 48 * MIB;
 
 /// A body of zeros that counts what is taken from it.
 struct Source {
