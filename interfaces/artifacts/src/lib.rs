@@ -1,0 +1,1 @@
+//! Where components and providers come from.
