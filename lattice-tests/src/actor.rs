@@ -47,6 +47,7 @@ pub struct Signature<'a> {
     capabilities: Vec<Capability>,
     validity: Validity,
     hash: Option<ContentHash>,
+    component: Option<Vec<u8>>,
 }
 
 impl<'a> Signature<'a> {
@@ -59,6 +60,7 @@ impl<'a> Signature<'a> {
             capabilities: Vec::new(),
             validity: Validity::starting(UnixTime::now(), VALID_FOR),
             hash: None,
+            component: None,
         }
         .granting(&capabilities(actor))
     }
@@ -105,12 +107,21 @@ impl<'a> Signature<'a> {
         self
     }
 
+    /// With this component instead of the one that is built under the actor's name.
+    #[must_use]
+    pub fn with(mut self, component: Vec<u8>) -> Self {
+        self.component = Some(component);
+        self
+    }
+
     /// The signed component.
     ///
     /// # Panics
     /// Where it is not built, or cannot be signed.
     pub fn component(self) -> Vec<u8> {
-        let component = binary::component(&self.actor);
+        let component = self
+            .component
+            .unwrap_or_else(|| binary::component(&self.actor));
         let hash = self
             .hash
             .unwrap_or_else(|| content_hash(&component).expect("an actor is a component"));

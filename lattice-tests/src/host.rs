@@ -39,6 +39,8 @@ pub struct HostBuilder<'a> {
     allow_file: bool,
     trust: TrustRoots,
     shutdown_timeout: Option<Duration>,
+    adjust: Vec<fn(&mut HostOptions)>,
+    flags: Vec<String>,
 }
 
 impl<'a> HostBuilder<'a> {
@@ -52,7 +54,24 @@ impl<'a> HostBuilder<'a> {
             allow_file: true,
             trust: lattice.trust(),
             shutdown_timeout: None,
+            adjust: Vec::new(),
+            flags: Vec::new(),
         }
+    }
+
+    /// With options changed, where it is started in this process.
+    #[must_use]
+    pub fn adjusted(mut self, adjust: fn(&mut HostOptions)) -> Self {
+        self.adjust.push(adjust);
+        self
+    }
+
+    /// With further flags, where it is started as a process of its own.
+    #[must_use]
+    pub fn flags(mut self, flags: &[&str]) -> Self {
+        self.flags
+            .extend(flags.iter().map(|flag| (*flag).to_owned()));
+        self
     }
 
     /// With a certificate that names these ids alone.
@@ -151,6 +170,10 @@ impl<'a> HostBuilder<'a> {
         self.key.public().as_str()
     }
 
+    pub(crate) fn further_flags(&self) -> &[String] {
+        &self.flags
+    }
+
     pub(crate) fn drains_within(&self) -> Option<Duration> {
         self.shutdown_timeout
     }
@@ -175,10 +198,13 @@ impl<'a> HostBuilder<'a> {
         options.friendly_name = Some(self.name.clone());
         options.trust = self.trust.clone();
         options.certificate = self.certificate();
-        options.allow_file = self.allow_file;
+        options.artifacts.allow_file = self.allow_file;
         options.provider_factories = trellis_host::built_in(&nats);
         if let Some(time) = self.shutdown_timeout {
             options.shutdown_timeout = time;
+        }
+        for adjust in &self.adjust {
+            adjust(&mut options);
         }
         options
     }

@@ -92,12 +92,29 @@ impl Connection {
         path: &str,
         body: impl Into<Bytes>,
     ) -> Result<Answer, Failure> {
+        self.send_with(method, path, &[], body).await
+    }
+
+    /// As [`Self::send`], with further fields.
+    ///
+    /// # Errors
+    /// Where the connection breaks.
+    pub async fn send_with(
+        &mut self,
+        method: &str,
+        path: &str,
+        fields: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<Answer, Failure> {
         let begin = Instant::now();
-        let request = http::Request::builder()
+        let mut request = http::Request::builder()
             .method(method)
             .uri(path)
-            .header("host", &self.authority)
-            .body(Full::new(body.into()))?;
+            .header("host", &self.authority);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(body.into()))?;
         self.sender.ready().await?;
         let (head, body) = self.sender.send_request(request).await?.into_parts();
         let body = body.collect().await?.to_bytes();
@@ -144,6 +161,25 @@ pub async fn send(method: &str, url: &str, body: impl Into<Bytes>) -> Answer {
 /// `GET`, as [`send`].
 pub async fn get(url: &str) -> Answer {
     send("GET", url, Bytes::new()).await
+}
+
+/// `GET` with further fields, as [`send`].
+///
+/// # Panics
+/// Where there is no response.
+pub async fn get_with(url: &str, fields: &[(&str, &str)]) -> Answer {
+    let uri: http::Uri = url.parse().expect("a test names urls rightly");
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let exchange = async {
+        let mut connection = Connection::open(url).await?;
+        connection
+            .send_with("GET", path, fields, Bytes::new())
+            .await
+    };
+    match in_time(EXCHANGE_WITHIN, url, exchange).await {
+        Ok(answer) => answer,
+        Err(error) => panic!("GET {url}: no response: {error:?}"),
+    }
 }
 
 /// `POST`, as [`send`].

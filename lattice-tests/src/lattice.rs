@@ -1,13 +1,12 @@
 //! A lattice of a test's own: its server, its account, its files, and the usual ways to put something into it.
 
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tempfile::TempDir;
-use trellis_claims::{KeyKind, SigningKey, TrustRoots};
+use trellis_claims::{CommandSigner, KeyKind, SigningKey, TrustRoots};
 use trellis_lattice::client::ControlClient;
 use trellis_lattice::connection::{LatticeOptions, connect_control};
 use trellis_protocol::{LatticeName, Link};
@@ -67,6 +66,23 @@ impl Lattice {
             .await
             .expect("a server that was just started can be reached");
         Operator::new(ControlClient::new(client, options.subjects()))
+    }
+
+    /// The same lattice, whose operator signs what it commands from now on.
+    #[must_use]
+    pub fn signing(mut self) -> Self {
+        let client = self.operator.client().clone();
+        self.operator = Operator::new(client.with_signer(Some(self.signer())));
+        self
+    }
+
+    /// A hand that signs in the name of the lattice's account.
+    ///
+    /// # Panics
+    /// Never: an account's key can sign.
+    pub fn signer(&self) -> CommandSigner {
+        let account = SigningKey::from_seed(&self.account.seed()).expect("a key's own seed is one");
+        CommandSigner::new(Arc::new(account), None).expect("an account can sign")
     }
 
     /// Its name.
@@ -158,6 +174,16 @@ impl Lattice {
     /// Where it does not run.
     pub fn kill_nats(&self) {
         tokio::task::block_in_place(|| self.nats().kill());
+    }
+
+    /// Has the server stand still where it is, for a time.
+    ///
+    /// # Panics
+    /// Where it does not run.
+    pub async fn freeze_nats(&self, time: Duration) {
+        self.nats().stand_still();
+        tokio::time::sleep(time).await;
+        self.nats().go_on();
     }
 
     /// Starts the server again where it was.

@@ -29,6 +29,7 @@ pub mod nats;
 pub mod ports;
 pub mod process;
 pub mod transfer;
+pub mod version;
 pub mod wait;
 
 pub use door::{Door, Place, Setting};

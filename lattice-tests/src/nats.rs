@@ -1,6 +1,6 @@
 //! A real nats-server with JetStream, which a test can stop and start again where it was.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -79,6 +79,28 @@ impl Nats {
         }
     }
 
+    /// Has it stand still where it is, until [`Self::go_on`].
+    ///
+    /// # Panics
+    /// Where it does not run.
+    pub fn stand_still(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Has it go on.
+    ///
+    /// # Panics
+    /// Where it does not run.
+    pub fn go_on(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let running = self.running.as_ref().expect("the server runs");
+        let pid = i32::try_from(running.pid()).ok().and_then(Pid::from_raw);
+        kill_process(pid.expect("a process has an id"), signal).expect("the server runs");
+    }
+
     /// Starts it again on the same port, with what it stored. Blocks until it serves.
     ///
     /// # Panics
@@ -104,4 +126,15 @@ fn executable() -> PathBuf {
             }
         })
         .clone()
+}
+
+/// A server without JetStream, with its files in `store`. It ends with the value. Blocks until it serves.
+///
+/// # Panics
+/// Where none can be had.
+pub fn without_jetstream(store: &Path) -> Running {
+    Launch::new(&executable(), store)
+        .without_jetstream()
+        .start()
+        .expect("nats-server starts")
 }

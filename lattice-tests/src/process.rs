@@ -65,6 +65,7 @@ impl HostProcess {
             arguments.push("--shutdown-timeout".to_owned());
             arguments.push(time.as_secs().to_string());
         }
+        arguments.extend_from_slice(host.further_flags());
         if let Some(certificate) = certificate {
             let path = state_dir.path().join("certificate.jwt");
             std::fs::write(&path, certificate).expect("a file can be written into a new directory");

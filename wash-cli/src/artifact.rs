@@ -19,7 +19,7 @@ use crate::manifest::Manifest;
 pub const TARGET: &str = "wasm32-wasip2";
 
 /// Where the standard library for [`TARGET`] comes from, for whoever lacks it.
-const TARGET_REMEDY: &str =
+pub const TARGET_REMEDY: &str =
     "run `rustup target add wasm32-wasip2`, or `cargo xtask setup` in a checkout of Trellis";
 
 /// Why there is no component.
@@ -216,6 +216,46 @@ fn run(
 /// The cargo that runs us, if one does, so that both are of the same toolchain.
 fn cargo() -> OsString {
     env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// What there is to build actors with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Toolchain {
+    /// A compiler, with a standard library for [`TARGET`].
+    Ready {
+        /// What the compiler says it is.
+        version: String,
+    },
+    /// A compiler without one.
+    TargetMissing {
+        /// What the compiler says it is.
+        version: String,
+    },
+    /// No compiler that can be run.
+    Missing,
+}
+
+/// Asks the compiler that `PATH`, or `RUSTC`, leads to.
+#[must_use]
+pub fn toolchain() -> Toolchain {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let asked = Command::new(rustc)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .output();
+    let version = match asked {
+        Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout)
+            .lines()
+            .next()
+            .unwrap_or("rustc")
+            .to_owned(),
+        _ => return Toolchain::Missing,
+    };
+    if target_is_installed(Path::new(".")) {
+        Toolchain::Ready { version }
+    } else {
+        Toolchain::TargetMissing { version }
+    }
 }
 
 /// Whether the compiler that builds in `directory` has a standard library for [`TARGET`]. `true` where it cannot be

@@ -3,19 +3,29 @@
 //! The grammar is the one that people know from wasmCloud 1.x's shell. Definitions only: what a command does is in
 //! [`crate::command`], where a flag's value comes from if it is absent is in [`crate::settings`].
 
+mod artifact;
+mod claims;
+mod ctx;
+mod global;
 mod lattice;
 mod local;
+mod observe;
+mod up;
 
+pub use artifact::*;
+pub use claims::*;
+pub use ctx::*;
+pub use global::*;
 pub use lattice::*;
 pub use local::*;
+pub use observe::*;
+pub use up::*;
 
-use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
-use trellis_protocol::LatticeName;
+use clap::{Parser, Subcommand};
 
 use crate::exit;
-use crate::output::Format;
 
 /// Build, sign and run actors on a Trellis lattice.
 #[derive(Debug, Parser)]
@@ -29,34 +39,6 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// Flags of every command.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Global options")]
-pub struct Global {
-    /// NATS server of the lattice [env: TRELLIS_NATS_URL] [default: nats://127.0.0.1:4222]
-    #[arg(long, global = true, value_name = "URL")]
-    pub nats_url: Option<String>,
-    /// Name of the lattice [env: TRELLIS_LATTICE] [default: default]
-    #[arg(long, short = 'x', global = true, value_name = "NAME")]
-    pub lattice: Option<LatticeName>,
-    /// Credentials file for NATS [env: TRELLIS_CREDS]
-    #[arg(long, global = true, value_name = "FILE")]
-    pub creds: Option<PathBuf>,
-    /// Milliseconds to wait for an outcome [env: TRELLIS_TIMEOUT_MS] [default: 60000, for plain questions 5000]
-    #[arg(long, short = 't', global = true, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
-    pub timeout_ms: Option<u64>,
-    /// For people or for programs
-    #[arg(
-        long,
-        short = 'o',
-        global = true,
-        value_enum,
-        default_value = "table",
-        value_name = "FORMAT"
-    )]
-    pub output: Format,
-}
-
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -64,6 +46,11 @@ pub enum Command {
     Up(Up),
     /// Stop what `wash up --detached` started
     Down(Down),
+    /// Where lattices are: named sets of the flags that lead to them
+    #[command(subcommand, alias = "context", visible_alias = "contexts")]
+    Ctx(Ctx),
+    /// Empty caches of this machine
+    Drain(Drain),
     /// Build the actor in a directory and sign it
     Build(Build),
     /// Sign components, look at their claims
@@ -72,12 +59,26 @@ pub enum Command {
     /// Make and list keys
     #[command(subcommand)]
     Keys(Keys),
+    /// Show what an artifact is, what it needs, and whether its claims hold
+    Inspect(Inspect),
+    /// Print the WIT of an artifact, or encode a directory of WIT
+    Wit(Wit),
+    /// Put an artifact into a registry, or into the lattice's own store
+    Push(Push),
+    /// Fetch an artifact from a registry, or from the lattice's own store
+    Pull(Pull),
+    /// Archives of providers
+    #[command(subcommand)]
+    Par(Par),
     /// Start an actor or a provider on a host
     #[command(subcommand)]
     Start(Start),
     /// Change how many invocations of an actor run at once
     #[command(subcommand)]
     Scale(Scale),
+    /// Replace what runs by another version
+    #[command(subcommand)]
+    Update(Update),
     /// Stop an actor, a provider or a host
     #[command(subcommand)]
     Stop(Stop),
@@ -87,11 +88,28 @@ pub enum Command {
     /// Named configurations
     #[command(subcommand)]
     Config(Config),
+    /// Put labels on a host, or take them off
+    Label(Label),
     /// Ask what there is
     #[command(subcommand)]
     Get(Get),
     /// Call an actor
     Call(Call),
+    /// Show how much a lattice has to do, live
+    Top(Top),
+    /// Show the invocations of an actor or provider as they happen
+    Spy(Spy),
+    /// Show what an actor writes
+    Logs(Logs),
+    /// Look for what would keep an actor from running, and say how to mend it
+    Doctor(Doctor),
+    /// Say what of a wasmCloud 1.x lattice carries over, and carry it over
+    Import(Import),
+    /// Print what completes command lines in a shell
+    #[command(alias = "completion")]
+    Completions(Completions),
+    /// Print manual pages
+    Man(Man),
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {
@@ -100,6 +118,30 @@ fn key_value(text: &str) -> Result<(String, String), String> {
         _ => Err("write it KEY=VALUE".to_owned()),
     }
 }
+
+/// A time as people write it: `500ms`, `2s`, `5m`, `1h`, or a number of milliseconds.
+fn interval(text: &str) -> Result<Duration, String> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let millis = match unit {
+        "" | "ms" => 1,
+        "s" => 1_000,
+        "m" | "min" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err("write it as `500ms`, `2s`, `5m` or `1h`".to_owned()),
+    };
+    number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(millis))
+        .filter(|millis| (INTERVAL_MS_MIN..=INTERVAL_MS_MAX).contains(millis))
+        .map(Duration::from_millis)
+        .ok_or_else(|| "give a time from 100 milliseconds to a day".to_owned())
+}
+
+/// Shortest and longest pause between two looks.
+const INTERVAL_MS_MIN: u64 = 100;
+const INTERVAL_MS_MAX: u64 = 86_400_000;
 
 fn header(text: &str) -> Result<(String, String), String> {
     match text.split_once(':') {
@@ -119,6 +161,18 @@ mod tests {
     #[test]
     fn the_definitions_agree_with_each_other() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_interval_has_a_unit_or_is_in_milliseconds() {
+        let read = |text| interval(text).map(|time| time.as_millis());
+        assert_eq!(read("5000"), Ok(5_000));
+        assert_eq!(read("250ms"), Ok(250));
+        assert_eq!(read("2m"), Ok(120_000));
+        assert_eq!(read("24h"), Ok(86_400_000));
+        for wrong in ["", "ms", "99", "25h", "1d", "-1s", "18446744073709551616"] {
+            assert!(interval(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -6,19 +6,41 @@
 mod build;
 mod call;
 mod claims;
+mod completions;
 mod config;
+mod ctx;
+mod doctor;
 mod down;
+mod drain;
+mod following;
 mod get;
+mod import;
+mod inspect;
 mod keys;
+mod label;
 mod link;
+mod logs;
+mod man;
+mod papers;
+mod par;
+mod pull;
+mod push;
 mod scale;
+mod spy;
 mod start;
 mod stop;
+mod top;
 mod up;
+mod update;
+mod warehouse;
+mod wit;
+
+pub use up::daemon::{Order, order};
 
 use std::future::Future;
 
 use crate::cli::{Cli, Command};
+use crate::connection::while_connected;
 use crate::environment::Environment;
 use crate::exit::Failure;
 use crate::output::Report;
@@ -29,26 +51,56 @@ use crate::settings::Settings;
 /// # Errors
 /// [`Failure`], with its exit code.
 pub fn run(cli: Cli, environment: &mut Environment) -> Result<Report, Failure> {
+    if let Command::Ctx(command) = &cli.command {
+        // It mends what the settings below may stumble over.
+        return ctx::run(command, &cli.global, environment);
+    }
     // Mistakes in global settings are told for every command alike, before anything is done.
     let settings = Settings::resolve(&cli.global, environment)?;
+    let format = cli.global.output;
     match cli.command {
         Command::Up(args) => up::run(&args, &cli.global, &settings, environment),
         Command::Down(args) => down::run(&args, &settings, environment),
+        Command::Ctx(command) => ctx::run(&command, &cli.global, environment),
+        Command::Drain(args) => drain::run(&args, &settings, environment),
         Command::Build(args) => build::run(&args, environment),
-        Command::Claims(command) => claims::run(command, environment),
+        Command::Claims(command) => claims::run(command, &settings, environment),
         Command::Keys(command) => keys::run(command, environment),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
+        Command::Doctor(args) => doctor::run(&args, &settings, environment),
+        Command::Inspect(args) => ask(inspect::run(args, &settings, environment)),
+        Command::Wit(args) => ask(wit::run(args, &settings, environment)),
+        Command::Push(args) => ask(push::run(args, &settings, environment)),
+        Command::Pull(args) => ask(pull::run(args, &settings, environment)),
+        Command::Par(command) => ask(par::run(command, &settings, environment)),
+        Command::Import(args) => ask(import::run(args, &settings)),
         Command::Start(command) => ask(start::run(command, &settings)),
         Command::Scale(command) => ask(scale::run(command, &settings)),
+        Command::Update(command) => ask(update::run(command, &settings)),
         Command::Stop(command) => ask(stop::run(command, &settings)),
-        Command::Link(command) => ask(link::run(command, &settings)),
+        Command::Link(command) => link::run(command, &settings, cli.global.output),
         Command::Config(command) => ask(config::run(command, &settings)),
-        Command::Get(command) => ask(get::run(command, &settings)),
+        Command::Label(args) => ask(label::run(&args, &settings)),
+        Command::Get(command) => get::run(command, &settings, cli.global.output),
         Command::Call(args) => ask(call::run(args, &settings)),
+        Command::Top(args) => ask(top::run(args, &settings, format)),
+        Command::Spy(args) => ask(spy::run(args, &settings, format)),
+        Command::Logs(args) => ask(logs::run(args, &settings, format)),
     }
 }
 
-/// Runs a conversation with the lattice on this thread.
+/// Runs a conversation with the lattice on this thread, for as long as the connection that it makes stands.
 fn ask<T>(conversation: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    run_here(while_connected(conversation))
+}
+
+/// Runs a conversation that has its own way with a connection that is lost.
+fn ask_on<T>(conversation: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    run_here(conversation)
+}
+
+fn run_here<T>(conversation: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -1,17 +1,24 @@
 //! A conversation with a lattice: a control client, and what its failures mean for whoever typed the command.
 
+mod line;
+
+pub use line::{LOST_MAX, while_connected};
+
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use async_nats::Client;
 use trellis_lattice::client::{ClientError, ControlClient, Events};
 use trellis_lattice::connection::{ConnectError, connect_control};
 
 use crate::environment;
 use crate::exit::{Failure, FailureKind, chain};
-use crate::settings::Settings;
+use crate::settings::{Origin, Settings};
 
 /// A lattice that a NATS server leads to. Whether any host is there is not known yet.
 pub struct Lattice {
     client: ControlClient,
+    nats: Client,
     name: String,
     servers: String,
     question_timeout: Duration,
@@ -27,10 +34,14 @@ impl Lattice {
         let options = settings.lattice_options();
         let client = connect_control(&options)
             .await
-            .map_err(|error| not_connected(&error, settings.urls_variable.as_deref()))?;
+            .map_err(|error| not_connected(&error, settings.urls_origin.as_ref()))?;
+        line::watch(&client, settings.servers());
+        settings.proof.tell();
         Ok(Self {
-            client: ControlClient::new(client, options.subjects())
-                .with_timeout(settings.question_timeout()),
+            client: ControlClient::new(client.clone(), options.subjects())
+                .with_timeout(settings.question_timeout())
+                .with_signer(settings.proof.signer()),
+            nats: client,
             name: settings.lattice.to_string(),
             servers: settings.servers(),
             question_timeout: settings.question_timeout(),
@@ -46,6 +57,34 @@ impl Lattice {
     /// The control client, patient enough for a command that is answered after its work is done.
     pub fn patient_client(&self) -> ControlClient {
         self.client.clone().with_timeout(self.outcome_timeout)
+    }
+
+    /// The same, but asks for this long at most.
+    #[must_use]
+    pub fn asking_for(mut self, timeout: Option<Duration>) -> Self {
+        if let Some(timeout) = timeout {
+            self.question_timeout = timeout;
+            self.client = self.client.with_timeout(timeout);
+        }
+        self
+    }
+
+    /// How often the connection has been made. Where that has changed, events may have been missed.
+    #[must_use]
+    pub fn connects(&self) -> u64 {
+        self.nats.statistics().connects.load(Ordering::Relaxed)
+    }
+
+    /// The connection itself: for JetStream, and for requests that are no host's.
+    #[must_use]
+    pub fn nats(&self) -> &Client {
+        &self.nats
+    }
+
+    /// The servers, for people.
+    #[must_use]
+    pub fn servers(&self) -> &str {
+        &self.servers
     }
 
     /// The lattice's name.
@@ -106,16 +145,18 @@ impl Lattice {
     }
 }
 
-/// `variable` is what the URL came from, if it came from the environment: easily forgotten, and then a riddle.
-fn not_connected(error: &ConnectError, variable: Option<&str>) -> Failure {
-    let origin = variable.map_or_else(String::new, |name| format!("; the URL is from {name}"));
+fn not_connected(error: &ConnectError, named: Option<&Origin>) -> Failure {
+    let origin = named.map_or_else(String::new, |origin| format!("; the URL is from {origin}"));
     match error {
         ConnectError::File { .. } | ConnectError::Seed { .. } => Failure::local_error(error),
         ConnectError::Unreachable { .. } => {
-            let remedy = match variable {
+            let remedy = match named {
                 // As long as it is set, `wash up` joins that server too.
-                Some(_) => {
+                Some(Origin::Variable(_)) => {
                     "without it `wash up` starts a server here; --nats-url names another".to_owned()
+                }
+                Some(Origin::Context(_)) => {
+                    "`wash ctx default` chooses another; --nats-url names another server".to_owned()
                 }
                 None => format!(
                     "`wash up` starts one; --nats-url or {} names another",

@@ -7,6 +7,10 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
+use trellis_host::args::older;
+
+use crate::command::Order;
+
 /// URL of the NATS server.
 pub const NATS_URL: Variable = Variable::new("TRELLIS_NATS_URL");
 /// Name of the lattice.
@@ -14,8 +18,50 @@ pub const LATTICE: Variable = Variable::with_older("TRELLIS_LATTICE", &["WASMCLO
 /// Credentials file for NATS.
 pub const CREDS: Variable = Variable::with_older(
     "TRELLIS_CREDS",
-    &["WASMCLOUD_CTL_CREDSFILE", "WASMCLOUD_CTL_CREDS"],
+    &[
+        "WASMCLOUD_CTL_CREDSFILE",
+        "WASMCLOUD_CTL_CREDS",
+        "WASH_CTL_CREDS",
+    ],
 );
+/// User JWT for NATS, or a file with one.
+pub const NATS_JWT: Variable = Variable::with_older("TRELLIS_NATS_JWT", &["WASMCLOUD_CTL_JWT"]);
+/// Seed of the user's nkey for NATS, or a file with one.
+pub const NATS_SEED: Variable = Variable::with_older("TRELLIS_NATS_SEED", &["WASMCLOUD_CTL_SEED"]);
+/// Root certificates of NATS.
+pub const NATS_CA: Variable = Variable::with_older(
+    "TRELLIS_NATS_CA",
+    &["WASMCLOUD_CTL_TLS_CA_FILE", "WASH_CTL_TLS_CA_FILE"],
+);
+/// Client certificate for NATS.
+pub const NATS_CERT: Variable = Variable::new("TRELLIS_NATS_CERT");
+/// Key of the client certificate for NATS.
+pub const NATS_KEY: Variable = Variable::new("TRELLIS_NATS_KEY");
+/// Whether TLS comes before the greeting.
+pub const NATS_TLS_FIRST: Variable = Variable::with_older(
+    "TRELLIS_NATS_TLS_FIRST",
+    &["WASMCLOUD_CTL_TLS_FIRST", "WASH_CTL_TLS_FIRST"],
+);
+/// JetStream domain of the lattice's state.
+pub const JS_DOMAIN: Variable = Variable::with_older("TRELLIS_JS_DOMAIN", &["WASMCLOUD_JS_DOMAIN"]);
+/// What control subjects begin with.
+pub const CONTROL_PREFIX: Variable =
+    Variable::with_older("TRELLIS_CONTROL_PREFIX", &["WASMCLOUD_CTL_TOPIC_PREFIX"]);
+/// Context of commands that name none.
+pub const CONTEXT: Variable = Variable::new("TRELLIS_CONTEXT");
+/// Directory of contexts.
+pub const CONTEXTS: Variable = Variable::with_older("TRELLIS_CONTEXTS", &["WASH_CONTEXTS"]);
+/// The host's own key: a file with its seed, or the seed.
+pub const HOST_SEED: Variable = Variable::with_older("TRELLIS_HOST_SEED", &["WASMCLOUD_HOST_SEED"]);
+/// The account that certifies the host: a file with its seed, or the seed.
+pub const CLUSTER_SEED: Variable =
+    Variable::with_older("TRELLIS_CLUSTER_SEED", &["WASMCLOUD_CLUSTER_SEED"]);
+/// Editor of contexts.
+pub const EDITOR: Variable = Variable::new("EDITOR");
+/// Account key that signs commands: a file with its seed, or `env:VARIABLE`.
+pub const SIGNER: Variable = Variable::new("TRELLIS_SIGNER");
+/// File with the token by which an operator vouches for that account.
+pub const ACCOUNT_TOKEN: Variable = Variable::new("TRELLIS_ACCOUNT_TOKEN");
 /// Milliseconds to wait.
 pub const TIMEOUT_MS: Variable =
     Variable::with_older("TRELLIS_TIMEOUT_MS", &["WASMCLOUD_CTL_TIMEOUT_MS"]);
@@ -24,7 +70,20 @@ pub const KEYS_DIR: Variable = Variable::with_older("TRELLIS_KEYS_DIR", &["WASMC
 /// Directory of what `wash up` runs.
 pub const STATE_DIR: Variable = Variable::new("TRELLIS_STATE_DIR");
 /// Keys of further accounts and operators that `wash up` trusts.
-pub const TRUST: Variable = Variable::new("TRELLIS_TRUST");
+pub const TRUST: Variable = Variable::with_older("TRELLIS_TRUST", &["WASMCLOUD_CLUSTER_ISSUERS"]);
+/// The registry that user and password are for; every one, where it is not set.
+pub const OCI_REGISTRY: Variable = Variable::new("TRELLIS_OCI_REGISTRY");
+/// Certificates of authorities to believe of registries, with commas between.
+pub const OCI_CA: Variable = Variable::new("TRELLIS_OCI_CA");
+/// Registries that are spoken to over plain HTTP, with commas between.
+pub const INSECURE_REGISTRIES: Variable = Variable::new("TRELLIS_INSECURE_REGISTRIES");
+/// User of registries.
+pub const OCI_USER: Variable = Variable::with_older("TRELLIS_OCI_USER", &["WASH_REG_USER"]);
+/// Password of registries.
+pub const OCI_PASSWORD: Variable =
+    Variable::with_older("TRELLIS_OCI_PASSWORD", &["WASH_REG_PASSWORD"]);
+/// Directory of artifacts that were pulled.
+pub const ARTIFACT_CACHE: Variable = Variable::new("TRELLIS_ARTIFACT_CACHE");
 /// The two that 1.x has instead of a URL.
 const OLDER_HOST: &str = "WASMCLOUD_CTL_HOST";
 const OLDER_PORT: &str = "WASMCLOUD_CTL_PORT";
@@ -34,7 +93,8 @@ const OLDER_PORT: &str = "WASMCLOUD_CTL_PORT";
 pub struct Variable {
     /// The name to use.
     pub name: &'static str,
-    older: &'static [&'static str],
+    /// Names it had before.
+    pub older: &'static [&'static str],
 }
 
 impl Variable {
@@ -52,6 +112,8 @@ impl Variable {
 pub struct Environment {
     variables: BTreeMap<OsString, OsString>,
     notes: Vec<String>,
+    arguments: Vec<OsString>,
+    order: Option<Order>,
 }
 
 impl Environment {
@@ -129,16 +191,55 @@ impl Environment {
             .cloned()
     }
 
+    /// The command line, without the program's name: for `wash up --detached`, which runs itself again.
+    #[must_use]
+    pub fn arguments(&self) -> &[OsString] {
+        &self.arguments
+    }
+
+    /// Remembers the command line.
+    #[must_use]
+    pub fn with_arguments(mut self, arguments: impl IntoIterator<Item = OsString>) -> Self {
+        self.arguments = arguments.into_iter().collect();
+        self
+    }
+
+    /// What this process is to do as the daemon of `wash up --detached`, if it is one.
+    #[must_use]
+    pub fn order(&self) -> Option<&Order> {
+        self.order.as_ref()
+    }
+
+    /// Makes this process the daemon of another one.
+    #[must_use]
+    pub fn with_order(mut self, order: Option<Order>) -> Self {
+        self.order = order;
+        self
+    }
+
+    /// Labels that a host is given by variables such as `WASMCLOUD_LABEL_zone`.
+    pub fn older_labels(&mut self) -> Vec<(String, String)> {
+        let labels = older::older_labels(self.variables.clone());
+        for (key, _) in &labels {
+            self.note_older(&format!("WASMCLOUD_LABEL_{key}"), "TRELLIS_LABELS");
+        }
+        labels
+    }
+
+    /// Has something said on stderr once the command has ended, if it is not to be said already.
+    pub fn tell(&mut self, note: String) {
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
     /// What is to be said on stderr about older names. Each is said once.
     pub fn take_notes(&mut self) -> Vec<String> {
         std::mem::take(&mut self.notes)
     }
 
     fn note_older(&mut self, older: &str, name: &str) {
-        let note = format!("note: read {older}; its name is {name} now");
-        if !self.notes.contains(&note) {
-            self.notes.push(note);
-        }
+        self.tell(older::note(older, name));
     }
 }
 
@@ -150,6 +251,8 @@ impl<N: Into<OsString>, V: Into<OsString>> FromIterator<(N, V)> for Environment 
                 .map(|(name, value)| (name.into(), value.into()))
                 .collect(),
             notes: Vec::new(),
+            arguments: Vec::new(),
+            order: None,
         }
     }
 }

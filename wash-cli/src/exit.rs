@@ -3,7 +3,7 @@
 //! | code | constant | meaning |
 //! | --- | --- | --- |
 //! | 0 | [`OK`] | done |
-//! | 1 | [`REFUSED`] | the lattice refused or failed what was asked, or claims that were inspected do not hold |
+//! | 1 | [`REFUSED`] | the lattice refused or failed what was asked, claims that were inspected do not hold, or the doctor found something broken |
 //! | 2 | [`USAGE`] | the command line could not be understood |
 //! | 3 | [`UNREACHABLE`] | no NATS server, or no host that answers |
 //! | 4 | [`TIMED_OUT`] | no outcome within the time given; it may still come |
@@ -32,7 +32,8 @@ pub const LOCAL: u8 = 5;
 pub const HELP: &str = "\
 Exit codes:
   0  done
-  1  the lattice refused or failed what was asked, or inspected claims do not hold
+  1  the lattice refused or failed what was asked, inspected claims do not hold, or
+     the doctor found something broken
   2  the command line could not be understood
   3  no NATS server, or no host that answers
   4  no outcome within the time given; it may still come
@@ -162,6 +163,7 @@ macro_rules! local {
 
 local!(
     crate::artifact::ArtifactError,
+    crate::context::ContextError,
     crate::keys::KeyStoreError,
     crate::manifest::ManifestError,
     crate::signing::SigningError,

@@ -242,6 +242,31 @@ impl KeyStore {
         }
     }
 
+    /// A key by its name, with its secret.
+    ///
+    /// # Errors
+    /// [`KeyStoreError::Missing`] where there is none of that name; else by cause.
+    pub fn get(&self, name: &str) -> Result<(StoredKey, SigningKey), KeyStoreError> {
+        check_name("a key", name).map_err(KeyStoreError::Name)?;
+        self.check_directory()?;
+        let path = self.path_of(name);
+        let key = read_key(&path)?;
+        let stored = StoredKey {
+            name: name.to_owned(),
+            public: key.public().clone(),
+            path,
+        };
+        Ok((stored, key))
+    }
+
+    /// The key of a provider's identity, made on first use.
+    ///
+    /// # Errors
+    /// [`KeyStoreError`], by cause.
+    pub fn provider(&self, provider: &str) -> Result<SigningKey, KeyStoreError> {
+        self.load_or_make(&format!("{provider}_provider"), KeyKind::Provider)
+    }
+
     /// Every key, in order of their names. Files of other suffixes are passed over; a directory that is not there has
     /// none.
     ///

@@ -6,9 +6,11 @@
 //!
 //! | module | noun |
 //! | --- | --- |
-//! | [`keys`] | the developer's keys on disk |
+//! | [`keys`], [`proof`] | the developer's keys on disk, and how commands are signed with them |
 //! | [`manifest`], [`artifact`], [`signing`] | an actor: what it says of itself, its component, its claims |
-//! | [`connection`], [`placement`], [`outcome`] | the lattice: a client, a host to choose, an event to wait for |
+//! | [`context`], [`seed`] | where lattices are, and as whom to go there |
+//! | [`connection`], [`placement`], [`outcome`], [`confirm`] | the lattice: a client, a host to choose, an event to wait for, a question before something is destroyed |
+//! | [`watching`] | looking again and again |
 //! | [`state_dir`], [`local_nats`] | what `wash up` runs on this machine |
 //!
 //! It speaks to hosts over the control subjects, as any client would, and reads no bucket. Only `wash up` knows more: it
@@ -17,7 +19,9 @@
 pub mod artifact;
 pub mod cli;
 pub mod command;
+pub mod confirm;
 pub mod connection;
+pub mod context;
 pub mod environment;
 pub mod exit;
 pub mod keys;
@@ -27,15 +31,19 @@ pub mod outcome;
 pub mod output;
 pub mod placement;
 pub mod progress;
+pub mod proof;
 pub mod reference;
+pub mod seed;
 pub mod settings;
 pub mod signing;
 pub mod state_dir;
+pub mod watching;
 
 use std::ffi::OsString;
 
-use clap::Parser as _;
 use clap::error::ErrorKind;
+use clap::{CommandFactory as _, FromArgMatches as _};
+use trellis_host::args::older;
 
 use cli::Cli;
 use environment::Environment;
@@ -44,14 +52,30 @@ use output::{Format, Report};
 
 /// Runs a command line, the program's name first, and returns the exit code.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
-    let args: Vec<OsString> = args.into_iter().collect();
+    let mut args: Vec<OsString> = args.into_iter().collect();
     trellis_host::install_crypto();
-    let cli = match Cli::try_parse_from(&args) {
-        Ok(cli) => cli,
+    let order = match command::order(&args) {
+        Ok(order) => order,
+        Err(failure) => return fail(&failure, Format::Table),
+    };
+    if let Some(order) = &order {
+        args.truncate(1);
+        args.extend(order.arguments.iter().cloned());
+    }
+    let (definition, turned) = older::reading_older_variables(Cli::command());
+    let matches = definition.try_get_matches_from(&args);
+    let read = matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (cli, matches) = match read {
+        Ok(read) => read,
         Err(error) => return not_understood(&error, &args),
     };
     let format = cli.global.output;
-    let mut environment = Environment::of_process();
+    let mut environment = Environment::of_process()
+        .with_arguments(args.into_iter().skip(1))
+        .with_order(order);
+    for note in turned.notes(&matches) {
+        environment.tell(note);
+    }
     let outcome = command::run(cli, &mut environment);
     for note in environment.take_notes() {
         output::note(&note);

@@ -4,21 +4,30 @@
 //! foreground it ends with us, detached it stays until `wash down` finds it there.
 
 use std::io::{ErrorKind, Read as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use trellis_nats_server::{
-    Detached, Launch, NatsServer, Origin, Running, Stopped, cache_dir, explicit_path, locate,
+    Cluster, Detached, Launch, NatsServer, Origin, Remote, Running, Stopped, Topology, cache_dir,
+    explicit_path, locate,
 };
 
-use crate::exit::Failure;
+use crate::cli::NatsFlags;
+use crate::exit::{Failure, FailureKind};
 use crate::output;
 use crate::progress::Progress;
-use crate::settings::Settings;
+use crate::settings::{Settings, server_url};
 use crate::state_dir::StateDir;
 
 /// Longest that a server may take to greet. It is on this machine.
 const GREETING_WITHIN: Duration = Duration::from_millis(500);
+
+/// Where a server is looked for and started if nobody says otherwise.
+const LOCALHOST: &str = "127.0.0.1";
+
+/// Largest file of lines for the server's configuration, in bytes.
+const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
 
 /// What a server's greeting begins with.
 const GREETING: &[u8] = b"INFO ";
@@ -48,60 +57,179 @@ pub enum LocalNats {
 
 /// Finds or starts a server, and says how to reach it.
 ///
+/// A server that somebody names by URL is joined. So is the one that an earlier `wash up` left, and one that answers where
+/// `flags` would have one started.
+///
 /// Blocks: up to minutes where a server has to be downloaded.
 ///
 /// # Errors
-/// A local failure that says what is missing.
+/// A local failure that says what is missing; [`FailureKind::Unreachable`] where none may be started.
 pub fn ensure(
     settings: &Settings,
     state_dir: &StateDir,
-    port: u16,
+    flags: &NatsFlags,
     lifetime: Lifetime,
 ) -> Result<(LocalNats, Settings), Failure> {
-    if settings.urls_named {
+    if settings.urls_named && !settings.urls_yield_to(flags) {
+        refuse_to_join(flags, &settings.servers())?;
         return Ok((LocalNats::Joined, settings.clone()));
     }
     let store = state_dir.nats_dir();
     if let Some(left) = find_left(state_dir)? {
         return Ok((LocalNats::Joined, settings.at(left.url())?));
     }
-    if port != 0 && greets(port) {
-        let url = format!("nats://{}:{port}", Ipv4Addr::LOCALHOST);
+    let port = flags.port();
+    let host = flags.nats_host.as_deref().unwrap_or(LOCALHOST);
+    let url = url(host, port);
+    if port != 0 && greets_at(host, port) {
+        refuse_to_join(flags, &url)?;
         return Ok((LocalNats::Joined, settings.at(&url)?));
     }
-    if port != 0 && is_taken(port) {
+    if flags.nats_connect_only {
+        return Err(Failure::new(
+            FailureKind::Unreachable,
+            format!(
+                "no NATS server answers at {url}, and --nats-connect-only forbids to start one"
+            ),
+        ));
+    }
+    let address = flags.listen_address().ok_or_else(|| {
+        Failure::new(
+            FailureKind::Unreachable,
+            format!(
+                "no NATS server answers at {url}; to have one started there, give --nats-host as an address of this machine"
+            ),
+        )
+    })?;
+    if port != 0 && is_taken(address, port) {
         return Err(Failure::local(format!(
             "cannot start nats-server: port {port} is in use by something that does not greet as one; choose another with --nats-port, or name a server with --nats-url"
         )));
     }
-    let server = find_executable()?;
-    let launch = Launch::new(&server.path, &store)
-        .server_name("trellis")
-        .port((port != 0).then_some(port));
-    let progress = Progress::start("starting nats-server");
-    let (nats, url) = match lifetime {
-        Lifetime::Ours => {
-            let running = launch
-                .start()
-                .map_err(|error| Failure::local_error(&error))?;
-            let url = running.url().to_owned();
-            (LocalNats::Supervised(running), url)
-        }
-        Lifetime::Detached => {
-            let detached = launch
-                .start_detached()
-                .map_err(|error| Failure::local_error(&error))?;
-            let url = detached.url().to_owned();
-            (LocalNats::Detached(detached), url)
-        }
-    };
-    drop(progress);
+    let launch = launch(flags, address, &store)?;
+    let (nats, url, version) = start(&launch, flags, lifetime)?;
     output::note(&format!(
-        "note: started nats-server {} at {url}, with its data in {}",
-        server.version,
+        "note: started nats-server {version} at {url}, with its data in {}",
         store.display()
     ));
+    if !address.is_loopback() {
+        output::note(
+            "note: it listens beyond this machine, and takes everybody there; --nats-config-file can ask for passwords and TLS",
+        );
+    }
     Ok((nats, settings.at(&url)?))
+}
+
+/// A server that is joined is as it is: flags that would have shaped it are not passed over in silence.
+fn refuse_to_join(flags: &NatsFlags, url: &str) -> Result<(), Failure> {
+    let shaping = [
+        ("--nats-config-file", flags.nats_config_file.is_some()),
+        ("--nats-remote-url", flags.nats_remote_url.is_some()),
+        ("--nats-js-domain", flags.nats_js_domain.is_some()),
+        ("--nats-leaf-port", flags.nats_leaf_port.is_some()),
+        ("--nats-websocket-port", flags.nats_websocket_port.is_some()),
+        ("--nats-cluster", flags.nats_cluster.is_some()),
+        ("--nats-server-name", flags.nats_server_name.is_some()),
+    ];
+    match shaping.iter().find(|(_, given)| *given) {
+        Some((flag, _)) => Err(Failure::usage(format!(
+            "{flag} is for a NATS server that is started, but {url} names one that is there; leave the flag out, or choose another port with --nats-port"
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn launch(flags: &NatsFlags, address: IpAddr, store: &Path) -> Result<Launch, Failure> {
+    let server = find_executable(flags.nats_server.as_deref())?;
+    let port = flags.port();
+    let topology = Topology {
+        remote: flags.nats_remote_url.clone().map(|url| Remote {
+            url,
+            credentials: flags.nats_credsfile.clone().map(absolute),
+        }),
+        leaf_port: flags.nats_leaf_port,
+        cluster: flags
+            .nats_cluster
+            .clone()
+            .zip(flags.nats_cluster_port)
+            .map(|(name, port)| Cluster {
+                name,
+                port,
+                routes: flags.nats_route.clone(),
+            }),
+        websocket_port: flags.nats_websocket_port,
+        js_domain: flags.nats_js_domain.clone(),
+    };
+    // Without a domain of its own a leaf's JetStream would take for itself what is meant for its remote's.
+    let leaves_jetstream_to_its_remote = topology.remote.is_some() && topology.js_domain.is_none();
+    let mut launch = Launch::new(&server.path, store)
+        .host(address)
+        .server_name(flags.nats_server_name.as_deref().unwrap_or("trellis"))
+        .port((port != 0).then_some(port))
+        .topology(topology);
+    if leaves_jetstream_to_its_remote {
+        launch = launch.without_jetstream();
+    }
+    if let Some(path) = &flags.nats_config_file {
+        launch = launch.extra_config(read_config(path)?);
+    }
+    Ok(launch)
+}
+
+fn start(
+    launch: &Launch,
+    flags: &NatsFlags,
+    lifetime: Lifetime,
+) -> Result<(LocalNats, String, String), Failure> {
+    let progress = Progress::start("starting nats-server");
+    let started = match lifetime {
+        Lifetime::Ours => launch.start().map(|running| {
+            let url = running.url().to_owned();
+            (LocalNats::Supervised(running), url)
+        }),
+        Lifetime::Detached => launch.start_detached().map(|detached| {
+            let url = detached.url().to_owned();
+            (LocalNats::Detached(detached), url)
+        }),
+    };
+    drop(progress);
+    let (nats, url) = started.map_err(|error| Failure::local_error(&error))?;
+    // It was found a moment ago, so this asks a cache or a small program.
+    let version = find_executable(flags.nats_server.as_deref())?.version;
+    Ok((nats, url, version.to_string()))
+}
+
+fn read_config(path: &Path) -> Result<String, Failure> {
+    let failed = |fault: String| {
+        Failure::local(format!(
+            "cannot read the lines for nats-server in {}: {fault}",
+            path.display()
+        ))
+    };
+    let bytes = std::fs::metadata(path)
+        .map_err(|error| failed(error.to_string()))?
+        .len();
+    if bytes > CONFIG_BYTES_MAX {
+        return Err(failed(format!(
+            "it has {bytes} bytes, at most {CONFIG_BYTES_MAX} are accepted"
+        )));
+    }
+    std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))
+}
+
+fn absolute(path: PathBuf) -> PathBuf {
+    // Where there is no working directory any more, the server will say that it finds no such file.
+    std::path::absolute(&path).unwrap_or(path)
+}
+
+/// The URL by which a host of this machine is reached.
+fn url(host: &str, port: u16) -> String {
+    let host = match host {
+        "0.0.0.0" => LOCALHOST,
+        "::" | "[::]" => "[::1]",
+        host => host,
+    };
+    server_url(host, port)
 }
 
 impl LocalNats {
@@ -148,11 +276,11 @@ pub fn find_left(state_dir: &StateDir) -> Result<Option<Detached>, Failure> {
     })
 }
 
-fn find_executable() -> Result<NatsServer, Failure> {
+fn find_executable(named: Option<&Path>) -> Result<NatsServer, Failure> {
     let progress = Progress::start("looking for nats-server, downloading it if need be");
     let cache = cache_dir().map_err(|error| Failure::local_error(&error))?;
-    let server =
-        locate(explicit_path().as_deref(), &cache).map_err(|error| Failure::local_error(&error))?;
+    let named = named.map(Path::to_path_buf).or_else(explicit_path);
+    let server = locate(named.as_deref(), &cache).map_err(|error| Failure::local_error(&error))?;
     drop(progress);
     if server.origin == Origin::Fetched {
         output::note(&format!(
@@ -165,28 +293,40 @@ fn find_executable() -> Result<NatsServer, Failure> {
 }
 
 /// Whether a NATS server listens on a port of this machine.
-fn greets(port: u16) -> bool {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let greeting = || -> std::io::Result<bool> {
+pub(crate) fn greets(port: u16) -> bool {
+    greets_at(LOCALHOST, port)
+}
+
+/// Whether a NATS server listens there.
+fn greets_at(host: &str, port: u16) -> bool {
+    let host = match host {
+        "0.0.0.0" => LOCALHOST,
+        "::" => "::1",
+        host => host,
+    };
+    let Ok(mut addresses) = (host.trim_matches(['[', ']']), port).to_socket_addrs() else {
+        return false;
+    };
+    let greeting = |address: SocketAddr| -> std::io::Result<bool> {
         let mut connection = TcpStream::connect_timeout(&address, GREETING_WITHIN)?;
         connection.set_read_timeout(Some(GREETING_WITHIN))?;
         let mut beginning = [0; GREETING.len()];
         connection.read_exact(&mut beginning)?;
         Ok(beginning == GREETING)
     };
-    greeting().unwrap_or(false)
+    addresses.any(|address| greeting(address).unwrap_or(false))
 }
 
 /// Whether something else listens on a port of this machine. The server would say so too, at the end of a long log.
-fn is_taken(port: u16) -> bool {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port))
-        .is_err_and(|error| error.kind() == ErrorKind::AddrInUse)
+fn is_taken(address: IpAddr, port: u16) -> bool {
+    TcpListener::bind((address, port)).is_err_and(|error| error.kind() == ErrorKind::AddrInUse)
 }
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 mod tests {
     use std::io::Write as _;
+    use std::net::Ipv4Addr;
     use std::thread;
 
     use super::*;
@@ -209,7 +349,20 @@ mod tests {
     fn a_port_is_taken_while_somebody_listens_there() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        assert!(is_taken(port));
-        assert!(!is_taken(0), "the system finds a free one");
+        let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        assert!(is_taken(here, port));
+        assert!(!is_taken(here, 0), "the system finds a free one");
+    }
+
+    #[test]
+    fn a_server_that_is_there_cannot_be_made_a_leaf() {
+        let leaf = NatsFlags {
+            nats_remote_url: Some("nats://hub:7422".to_owned()),
+            ..NatsFlags::default()
+        };
+        let failure = refuse_to_join(&leaf, "nats://a:4222").unwrap_err();
+        assert_eq!(failure.kind(), FailureKind::Usage);
+        assert!(failure.message().contains("--nats-remote-url"), "{failure}");
+        assert!(refuse_to_join(&NatsFlags::default(), "nats://a:4222").is_ok());
     }
 }

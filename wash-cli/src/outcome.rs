@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 use trellis_lattice::client::Events;
-use trellis_protocol::control::Map;
+use trellis_protocol::control::{HostInventory, Map};
 use trellis_protocol::event::{Event, EventData};
 
 use crate::connection::Lattice;
@@ -29,6 +29,46 @@ pub enum Verdict {
     Failed(String),
 }
 
+/// How often the wait looks whether the connection was lost and made anew.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// What is waited for, and where.
+pub struct Awaited<'a> {
+    lattice: &'a Lattice,
+    host: &'a Host,
+    what: &'a str,
+    reached: Option<Box<dyn Fn(&HostInventory) -> bool + 'a>>,
+}
+
+impl<'a> Awaited<'a> {
+    /// The outcome of `what` (`starting hello`) on a host.
+    #[must_use]
+    pub fn new(lattice: &'a Lattice, host: &'a Host, what: &'a str) -> Self {
+        Self {
+            lattice,
+            host,
+            what,
+            reached: None,
+        }
+    }
+
+    /// How an inventory shows that it was reached. Asked only where the connection was lost in between: then the event may
+    /// have been told while nobody listened.
+    #[must_use]
+    pub fn or_in(mut self, reached: impl Fn(&HostInventory) -> bool + 'a) -> Self {
+        self.reached = Some(Box::new(reached));
+        self
+    }
+
+    async fn is_reached(&self) -> bool {
+        let Some(reached) = &self.reached else {
+            return false;
+        };
+        let asked = self.lattice.client().inventory(&self.host.id).await;
+        asked.is_ok_and(|inventory| reached(&inventory))
+    }
+}
+
 /// Waits until `judge` says that an event of this host is the outcome of `what` (`starting hello`).
 ///
 /// # Errors
@@ -40,11 +80,31 @@ pub async fn wait(
     what: &str,
     judge: impl Fn(&Event) -> Verdict,
 ) -> Result<(), Failure> {
+    wait_for(events, &Awaited::new(lattice, host, what), judge).await
+}
+
+/// Waits until `judge` says that an event of the host is the outcome.
+///
+/// # Errors
+/// Refused with the host's words, or timed out with what to look at.
+pub async fn wait_for(
+    events: &mut Events,
+    awaited: &Awaited<'_>,
+    judge: impl Fn(&Event) -> Verdict,
+) -> Result<(), Failure> {
+    let Awaited {
+        lattice,
+        host,
+        what,
+        ..
+    } = awaited;
     let within = lattice.outcome_timeout();
-    let deadline = tokio::time::Instant::now() + within;
+    let deadline = Instant::now() + within;
     let progress = Progress::start(format!("{what} on {host}"));
+    let mut connects = lattice.connects();
     loop {
-        let event = match timeout_at(deadline, events.next()).await {
+        let look = (Instant::now() + LOOK_EVERY).min(deadline);
+        let event = match timeout_at(look, events.next()).await {
             Ok(Some(Ok(event))) => event,
             // Whoever publishes nonsense on these subjects must not end the wait.
             Ok(Some(Err(_))) => continue,
@@ -56,7 +116,17 @@ pub async fn wait(
                     ),
                 ));
             }
-            Err(_) => return Err(timed_out(what, host, within)),
+            Err(_) if Instant::now() >= deadline => return Err(timed_out(what, host, within)),
+            Err(_) => {
+                let now = lattice.connects();
+                if now != connects {
+                    connects = now;
+                    if awaited.is_reached().await {
+                        return Ok(());
+                    }
+                }
+                continue;
+            }
         };
         if event.source != host.id {
             continue;
@@ -99,6 +169,25 @@ pub fn judge_scaled(event: &Event, id: &str, reference: &str, max_instances: u32
     }
 }
 
+/// Whether an event tells that an actor runs this reference now, however many at once.
+pub fn judge_updated(event: &Event, id: &str, reference: &str) -> Verdict {
+    match event.typed() {
+        Ok(Some(EventData::ComponentScaled(scaled)))
+            if scaled.component_id == id
+                && scaled.image_ref == reference
+                && scaled.max_instances > 0 =>
+        {
+            Verdict::Done
+        }
+        Ok(Some(EventData::ComponentScaleFailed(failed)))
+            if failed.component_id == id && failed.image_ref == reference =>
+        {
+            Verdict::Failed(failed.error)
+        }
+        _ => progress(event, "component_id", id),
+    }
+}
+
 /// Whether an event tells that a provider has started.
 pub fn judge_provider_started(event: &Event, id: &str) -> Verdict {
     match event.typed() {
@@ -126,17 +215,46 @@ pub fn judge_host_stopped(event: &Event) -> Verdict {
     }
 }
 
-/// Events that are no outcome but about the same thing tell how far the work is: `component_compiling`.
+/// Events that are no outcome but about the same thing tell how far the work is: `component_fetching`.
 fn progress(event: &Event, key: &str, id: &str) -> Verdict {
-    let is_outcome = EventData::NAMES.contains(&event.name.as_str());
-    if is_outcome || event.data.get(key).and_then(|value| value.as_str()) != Some(id) {
+    let text = |key: &str| event.data.get(key).and_then(|value| value.as_str());
+    let number = |key: &str| event.data.get(key).and_then(serde_json::Value::as_u64);
+    let Some((_, step)) = event
+        .name
+        .split_once('_')
+        .filter(|(noun, step)| matches!(*noun, "component" | "provider") && step.ends_with("ing"))
+    else {
+        return Verdict::Other;
+    };
+    if text(key) != Some(id) {
         return Verdict::Other;
     }
-    Verdict::Progress(format!(
-        "{}: {}",
-        id,
-        printable(&event.name.replace('_', " "))
-    ))
+    let mut said = format!("{id}: {}", printable(&step.replace('_', " ")));
+    match (number("received_bytes"), number("total_bytes")) {
+        (Some(received), Some(total)) => {
+            said.push_str(&format!(", {} of {}", size(received), size(total)));
+        }
+        (Some(received), None) => said.push_str(&format!(", {}", size(received))),
+        _ => {}
+    }
+    if let Some(reason) = text("reason") {
+        let attempt =
+            number("attempt").map_or_else(String::new, |attempt| format!(" (attempt {attempt})"));
+        said.push_str(&format!(", again{attempt}: {}", printable(reason)));
+    }
+    Verdict::Progress(said)
+}
+
+/// Bytes as a person says them.
+fn size(bytes: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
+    let bytes_f = bytes as f64;
+    match bytes {
+        0..1_024 => format!("{bytes} B"),
+        1_024..1_048_576 => format!("{:.1} KiB", bytes_f / 1_024.0),
+        1_048_576..1_073_741_824 => format!("{:.1} MiB", bytes_f / 1_048_576.0),
+        _ => format!("{:.1} GiB", bytes_f / 1_073_741_824.0),
+    }
 }
 
 /// Pairs of a command line as a map; `None` where there are none.
@@ -228,17 +346,40 @@ mod tests {
 
     #[test]
     fn other_events_about_the_same_actor_are_progress() {
-        let compiling = Event {
-            name: "component_compiling".into(),
+        let event = |name: &str, data: serde_json::Value| Event {
+            name: name.into(),
             source: "NA".into(),
             id: String::new(),
             time: String::new(),
-            data: serde_json::json!({"component_id": "a"}),
+            data,
         };
+        let compiling = event(
+            "component_compiling",
+            serde_json::json!({"component_id": "a"}),
+        );
         assert_eq!(
             judge_scaled(&compiling, "a", "r", 5),
-            Verdict::Progress("a: component compiling".into())
+            Verdict::Progress("a: compiling".into())
         );
         assert_eq!(judge_scaled(&compiling, "b", "r", 5), Verdict::Other);
+        let fetching = event(
+            "component_fetching",
+            serde_json::json!({
+                "component_id": "a", "received_bytes": 1536, "total_bytes": 3_145_728,
+                "attempt": 2, "reason": "timed out",
+            }),
+        );
+        assert_eq!(
+            judge_updated(&fetching, "a", "r"),
+            Verdict::Progress(
+                "a: fetching, 1.5 KiB of 3.0 MiB, again (attempt 2): timed out".into()
+            )
+        );
+    }
+
+    #[test]
+    fn sizes_have_a_unit() {
+        let shown = [0, 1_023, 1_024, 5_242_880, 3_221_225_472].map(size);
+        assert_eq!(shown, ["0 B", "1023 B", "1.0 KiB", "5.0 MiB", "3.0 GiB"]);
     }
 }

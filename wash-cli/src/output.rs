@@ -45,6 +45,7 @@ use crate::exit::Failure;
 pub enum Format {
     /// Tables and sentences, for people.
     #[default]
+    #[value(alias = "text")]
     Table,
     /// One JSON object, for programs.
     Json,
@@ -72,6 +73,13 @@ impl Report {
             text: bytes,
             ..Self::default()
         }
+    }
+
+    /// The same, but this is what it says to people.
+    #[must_use]
+    pub fn with_text(mut self, text: impl Into<String>) -> Self {
+        self.text = text.into().into_bytes();
+        self
     }
 
     /// Nothing: what there was to say has been said while the command ran.
@@ -130,6 +138,12 @@ impl Report {
             self.fields.extend(fields);
         }
         self
+    }
+
+    /// What the JSON object holds, success aside.
+    #[must_use]
+    pub fn value(&self) -> Value {
+        Value::Object(self.fields.clone())
     }
 
     /// The text for stderr.

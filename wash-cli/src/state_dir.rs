@@ -6,6 +6,7 @@
 //! | `up.json` | who that is: [`Record`] |
 //! | `host.log` | what a detached host says |
 //! | `nats/` | the store of the NATS server that was started with it |
+//! | `hosts/<name>/` | the same of further hosts, by `wash up --multi-local`; they share the server |
 //! | the rest | the host's own: its key, what it restores |
 //!
 //! The lock says whether a host runs here, however it ended; a process id alone could be somebody else's by now. The
@@ -57,7 +58,7 @@ pub enum StateDirError {
     },
     /// A host runs there already.
     #[error(
-        "a host is running in {} already{}; stop it with `wash down`, or start another one with --state-dir",
+        "a host is running in {} already{}; stop it with `wash down`, or start another one beside it with --multi-local",
         path.display(), who
     )]
     InUse {
@@ -85,12 +86,26 @@ pub struct Record {
     /// Whether `wash up` found that server running and joined it, so that it is not ours to stop.
     #[serde(default)]
     pub nats_joined: bool,
+    /// The name that it was given, for people.
+    #[serde(default)]
+    pub friendly_name: Option<String>,
 }
 
+/// Directories of hosts beside the first one.
+const BESIDE: &str = "hosts";
+
+/// Most hosts of one machine that are looked for.
+const HOSTS_MAX: usize = 256;
+
+/// Longest name of a directory that is made of a host's name, in bytes.
+const NAME_BYTES_MAX: usize = 64;
+
 /// A directory, not made yet.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateDir {
     root: PathBuf,
+    /// The store of the server, which all hosts of a machine share.
+    nats: PathBuf,
 }
 
 /// Proof that this process runs the host of a directory. Dropping it, or dying, gives it up.
@@ -117,7 +132,69 @@ impl StateDir {
             .ok_or(StateDirError::NoDirectory)?;
         // A detached host may be asked for it from another working directory.
         let root = std::path::absolute(&root).map_err(|source| io_error("use", &root, source))?;
-        Ok(Self { root })
+        Ok(Self {
+            nats: root.join("nats"),
+            root,
+        })
+    }
+
+    /// The directory of one more host beside this one: the one that belongs to its name, else the first in which none runs.
+    ///
+    /// # Errors
+    /// [`StateDirError::Io`]; [`StateDirError::InUse`] where one of that name runs, or too many.
+    pub fn beside(&self, name: Option<&str>) -> Result<Self, StateDirError> {
+        if let Some(name) = name.and_then(directory_name) {
+            let named = self.below(&name);
+            return if named.in_use()? {
+                Err(named.in_use_error())
+            } else {
+                Ok(named)
+            };
+        }
+        if !self.in_use()? {
+            return Ok(self.clone());
+        }
+        for number in 2..=HOSTS_MAX {
+            let next = self.below(&number.to_string());
+            if !next.in_use()? {
+                return Ok(next);
+            }
+        }
+        Err(self.in_use_error())
+    }
+
+    /// This directory and those of the hosts beside it, whether a host runs there or not.
+    ///
+    /// # Errors
+    /// [`StateDirError::Io`].
+    pub fn all(&self) -> Result<Vec<Self>, StateDirError> {
+        let beside = self.root.join(BESIDE);
+        let failed = |source| io_error("read", &beside, source);
+        let mut names = Vec::new();
+        match fs::read_dir(&beside) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            entries => {
+                for entry in entries.map_err(failed)?.take(HOSTS_MAX) {
+                    names.extend(entry.map_err(failed)?.file_name().into_string().ok());
+                }
+            }
+        }
+        names.sort();
+        let beside = names.iter().map(|name| self.below(name));
+        Ok(std::iter::once(self.clone()).chain(beside).collect())
+    }
+
+    fn below(&self, name: &str) -> Self {
+        Self {
+            root: self.root.join(BESIDE).join(name),
+            nats: self.nats.clone(),
+        }
+    }
+
+    /// A directory whose server is kept elsewhere: for the daemon of a host that is one of several.
+    #[must_use]
+    pub fn with_nats_dir(root: PathBuf, nats: PathBuf) -> Self {
+        Self { root, nats }
     }
 
     /// The directory itself.
@@ -135,7 +212,7 @@ impl StateDir {
     /// The store of a NATS server.
     #[must_use]
     pub fn nats_dir(&self) -> PathBuf {
-        self.root.join("nats")
+        self.nats.clone()
     }
 
     /// Makes the directory, readable by nobody else: the host's key is in it.
@@ -319,6 +396,19 @@ impl Drop for Claim {
     }
 }
 
+/// A host's name as that of a directory: what is no letter or digit becomes `-`. None of a name without any.
+fn directory_name(name: &str) -> Option<String> {
+    let plain: String = name
+        .chars()
+        .take(NAME_BYTES_MAX)
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .collect();
+    plain
+        .chars()
+        .any(|c| c.is_ascii_alphanumeric())
+        .then_some(plain)
+}
+
 /// When a process started, in clock ticks since boot (`proc(5)`, `/proc/<pid>/stat`, field 22). `None` if it is gone.
 #[must_use]
 pub fn start_ticks(pid: u32) -> Option<u64> {
@@ -349,6 +439,7 @@ mod tests {
             lattice: "default".into(),
             nats_url: "nats://127.0.0.1:4222".into(),
             nats_joined: true,
+            friendly_name: None,
         }
     }
 
@@ -380,6 +471,27 @@ mod tests {
         state.make().unwrap();
         fs::write(state.record_path(), serde_json::to_vec(&record()).unwrap()).unwrap();
         assert_eq!(state.running().unwrap(), None);
+    }
+
+    #[test]
+    fn further_hosts_have_directories_of_their_own_and_share_the_server() {
+        let (_home, state) = state_dir();
+        assert_eq!(state.beside(None).unwrap(), state, "the first is free");
+        let _first = state.claim().unwrap();
+        let second = state.beside(None).unwrap();
+        assert!(second.path().ends_with("hosts/2"));
+        assert_eq!(second.nats_dir(), state.nats_dir());
+        let _second = second.claim().unwrap();
+        assert!(state.beside(None).unwrap().path().ends_with("hosts/3"));
+        let named = state.beside(Some("fern & moss")).unwrap();
+        assert!(named.path().ends_with("hosts/fern---moss"));
+        let _named = named.claim().unwrap();
+        assert!(matches!(
+            state.beside(Some("fern & moss")),
+            Err(StateDirError::InUse { .. })
+        ));
+        let all = state.all().unwrap();
+        assert_eq!(all, [state, second, named]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Redis and PostgreSQL for the tests, and valgrind for the full check.
+//! Redis, PostgreSQL and a registry of artifacts for the tests, and valgrind for the full check.
 //!
 //! What the machine has is used. What it lacks is taken from its own packages where it is a Debian or a relative of it:
 //! downloaded and unpacked under the target directory, never installed. So root is not needed, and no service is ever
@@ -12,7 +12,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use trellis_test_backends::locate::{
-    self, POSTGRES_BIN_VARIABLE, POSTGRES_MAJOR_MIN, REDIS_SERVER_VARIABLE,
+    self, DOCKER_REGISTRY_VARIABLE, POSTGRES_BIN_VARIABLE, POSTGRES_MAJOR_MIN,
+    REDIS_SERVER_VARIABLE,
 };
 
 use crate::apt::{self, Apt, Offer};
@@ -28,14 +29,17 @@ pub(crate) struct Backends {
     pub(crate) redis_server: PathBuf,
     /// The directory with `initdb` and `postgres`.
     pub(crate) postgres_bin: PathBuf,
+    /// `docker-registry`.
+    pub(crate) docker_registry: PathBuf,
 }
 
 impl Backends {
     /// Environment variables that lead tests to them.
-    pub(crate) fn variables(&self) -> [(&'static str, &OsStr); 2] {
+    pub(crate) fn variables(&self) -> [(&'static str, &OsStr); 3] {
         [
             (REDIS_SERVER_VARIABLE, self.redis_server.as_os_str()),
             (POSTGRES_BIN_VARIABLE, self.postgres_bin.as_os_str()),
+            (DOCKER_REGISTRY_VARIABLE, self.docker_registry.as_os_str()),
         ]
     }
 }
@@ -70,9 +74,24 @@ pub(crate) fn ensure(project: &Project) -> Result<(Backends, String)> {
             )
         })?;
     }
+    // In a home of its own: unpacking it removes nothing that was unpacked before.
+    match locate::docker_registry() {
+        Ok(_) => {}
+        Err(error) if named(DOCKER_REGISTRY_VARIABLE) => return Err(error.into()),
+        Err(_) => {
+            let home = project.tools().join("docker-registry");
+            unpacked(project, &home, &["docker-registry"]).with_context(|| {
+                format!(
+                    "docker-registry can't be had: build it from the distribution project, and set \
+                     {DOCKER_REGISTRY_VARIABLE}"
+                )
+            })?;
+        }
+    }
     let backends = Backends {
         redis_server: locate::redis_server()?,
         postgres_bin: locate::postgres_bin()?,
+        docker_registry: locate::docker_registry()?,
     };
     let version = |program: &Path| {
         let answer = command::read(Command::new(program).arg("--version"), QUESTION_WITHIN);
@@ -86,7 +105,12 @@ pub(crate) fn ensure(project: &Project) -> Result<(Backends, String)> {
         "{} is {postgres}; {POSTGRES_MAJOR_MIN} is the oldest that will do: set {POSTGRES_BIN_VARIABLE}",
         backends.postgres_bin.display()
     );
-    Ok((backends, format!("{redis}, {postgres}")))
+    let registry = version(&backends.docker_registry)?;
+    let registry = registry.split_whitespace().last().unwrap_or_default();
+    Ok((
+        backends,
+        format!("{redis}, {postgres}, docker-registry {registry}"),
+    ))
 }
 
 /// Finds valgrind, or unpacks it, which counts instructions; gives back a few words on which.
@@ -167,7 +191,7 @@ fn unpacked(project: &Project, home: &Path, packages: &[&str]) -> Result<()> {
 
 /// The programs that are started by name, of those that were unpacked.
 fn programs(root: &Path) -> Vec<PathBuf> {
-    let mut programs: Vec<_> = ["redis-server", "valgrind"]
+    let mut programs: Vec<_> = ["redis-server", "docker-registry", "valgrind"]
         .iter()
         .map(|name| root.join("usr/bin").join(name))
         .collect();

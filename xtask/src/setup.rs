@@ -39,9 +39,11 @@ pub(crate) fn everything(project: &Project, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// The part that the tests of providers need: servers of Redis and PostgreSQL.
+/// The part that the tests of providers need: servers of Redis and PostgreSQL, and a registry.
 pub(crate) fn backends(project: &Project) -> Result<Backends> {
-    step("Redis and PostgreSQL", || backends::ensure(project))
+    step("Redis, PostgreSQL, a registry", || {
+        backends::ensure(project)
+    })
 }
 
 /// Checks, and installs what is missing. Quick where all is there.

@@ -130,6 +130,12 @@ impl Gate {
     fn taken(&self) -> usize {
         self.lock().taken
     }
+
+    /// Those who wait; who gave up does not.
+    fn waiting(&self) -> usize {
+        let inner = self.lock();
+        inner.queue.iter().filter(|one| !one.is_closed()).count()
+    }
 }
 
 impl Drop for Permit {
@@ -192,6 +198,16 @@ impl HostBudget {
         })
     }
 
+    /// All slots.
+    pub(crate) fn slots(&self) -> usize {
+        self.slots
+    }
+
+    /// Slots that are taken.
+    pub(crate) fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
     fn take(self: &Arc<Self>, depth: u8) -> Option<Slot> {
         let most = share(self.slots, depth);
         self.taken
@@ -240,6 +256,11 @@ impl Admission {
     /// Invocations that run now.
     pub(crate) fn running(&self) -> usize {
         self.gate.taken()
+    }
+
+    /// Invocations that wait for a permit.
+    pub(crate) fn queued(&self) -> usize {
+        self.gate.waiting()
     }
 
     /// Lets an invocation in, or says at once that there is no room.

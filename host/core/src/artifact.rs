@@ -1,24 +1,18 @@
-//! Where components and providers are to be had: what a reference names, and how its bytes are read.
+//! Where components and providers are to be had: what a reference names, and whether this host may take it.
 //!
-//! A component comes from a file of this host, where its operator allows that. A provider is one of those that the host
-//! was assembled with, under its own name or under one by which wasmCloud 1.x publishes it; or a program of the host's
-//! directory of providers; or, where files are allowed, any program of this machine.
+//! A component comes from a file of this host, from a registry, or from the lattice's store. A provider is one of those
+//! that the host was assembled with, under its own name or under one by which wasmCloud 1.x publishes it; a program of the
+//! host's directory of providers; or it comes from where components come from. Fetching is for `trellis-artifacts`.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
-
-use crate::limits::COMPONENT_BYTES_MAX;
-
-/// What the references of files begin with.
-const FILE_SCHEME: &str = "file://";
+use trellis_artifacts::{ArtifactOptions, FetchError, Reference};
 
 /// What references of providers in the host's own binary begin with, in manifests of wasmCloud 1.x.
 const BUILTIN_SCHEME: &str = "wasmcloud+builtin://";
+
+/// What the references of registries may begin with.
+const OCI_SCHEME: &str = "oci://";
 
 /// Published providers of wasmCloud 1.x, without tag, and ours that serve the same interfaces.
 const PUBLISHED: &[(&str, &str)] = &[
@@ -34,65 +28,23 @@ const PUBLISHED: &[(&str, &str)] = &[
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum ArtifactError {
-    /// The reference is of a kind that this host cannot fetch.
-    #[error(
-        "cannot fetch `{reference}`: this host takes components as `file:///absolute/path` only"
-    )]
-    Unsupported {
+    /// It is not fetched, or not allowed to be.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// What came is of the other kind.
+    #[error("`{reference}` leads to {found}, not to {wanted}")]
+    OtherKind {
         /// The reference.
         reference: String,
-    },
-    /// The operator has not allowed files.
-    #[error(
-        "refused `{reference}`: this host takes nothing from files; start it with `--allow-file` to allow it"
-    )]
-    FilesNotAllowed {
-        /// The reference.
-        reference: String,
-    },
-    /// The path of a file reference is not absolute, or names another machine.
-    #[error("cannot use `{reference}`: write a file as `file:///absolute/path`")]
-    NotAbsolute {
-        /// The reference.
-        reference: String,
-    },
-    /// There is no such file.
-    #[error("there is no file {} on this host", path.display())]
-    Missing {
-        /// The file.
-        path: PathBuf,
-    },
-    /// It is a directory, a device, a pipe.
-    #[error("{} is not a regular file", path.display())]
-    NotAFile {
-        /// What was found.
-        path: PathBuf,
-    },
-    /// It has no byte.
-    #[error("{} is empty", path.display())]
-    Empty {
-        /// The file.
-        path: PathBuf,
-    },
-    /// It is larger than a component may be.
-    #[error("{} has {bytes} bytes, at most {COMPONENT_BYTES_MAX} are accepted", path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// Its length.
-        bytes: u64,
-    },
-    /// It cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
+        /// What came.
+        found: &'static str,
+        /// What was looked for.
+        wanted: &'static str,
     },
     /// No provider of this host goes by this reference.
-    #[error("this host has no provider `{reference}`; it has {available}")]
+    #[error(
+        "this host has no provider `{reference}`; it has {available}. One that is not built in is named by a registry (`registry.example/name:tag`), `lattice://name:tag` or `file:///absolute/path`"
+    )]
     UnknownProvider {
         /// The reference.
         reference: String,
@@ -105,113 +57,62 @@ impl ArtifactError {
     /// A stable word for programs and audits.
     pub(crate) fn code(&self) -> &'static str {
         match self {
-            Self::Unsupported { .. } | Self::NotAbsolute { .. } => "reference-unsupported",
-            Self::FilesNotAllowed { .. } => "files-not-allowed",
-            Self::Missing { .. } => "artifact-missing",
-            Self::NotAFile { .. } | Self::Empty { .. } | Self::Io { .. } => "artifact-unreadable",
-            Self::TooLarge { .. } => "artifact-too-large",
+            Self::Fetch(error) => error.code(),
+            Self::OtherKind { .. } => "artifact-of-another-kind",
             Self::UnknownProvider { .. } => "provider-unknown",
         }
     }
-}
 
-/// The file that a component's reference names. Looks at the reference alone, not at the disk.
-///
-/// # Errors
-/// [`ArtifactError`] for a reference of another kind, and where files are not allowed.
-pub(crate) fn component_file(reference: &str, allow_file: bool) -> Result<PathBuf, ArtifactError> {
-    let Some(path) = reference.strip_prefix(FILE_SCHEME) else {
-        return Err(ArtifactError::Unsupported {
-            reference: reference.to_owned(),
-        });
-    };
-    if !allow_file {
-        return Err(ArtifactError::FilesNotAllowed {
-            reference: reference.to_owned(),
-        });
-    }
-    let path = PathBuf::from(path);
-    if !path.is_absolute() {
-        return Err(ArtifactError::NotAbsolute {
-            reference: reference.to_owned(),
-        });
-    }
-    Ok(path)
-}
-
-/// Reads a component. Blocks.
-///
-/// # Errors
-/// [`ArtifactError`], by cause.
-pub(crate) fn read_component(path: &Path) -> Result<Vec<u8>, ArtifactError> {
-    let io = |source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound => ArtifactError::Missing {
-            path: path.to_owned(),
-        },
-        _ => ArtifactError::Io {
-            path: path.to_owned(),
-            source,
-        },
-    };
-    // Looked at before it is opened, because opening a device can do something to it. What stands there when it is opened
-    // may be another file, so nothing is waited for then either: a pipe would wait for its other end.
-    if !std::fs::metadata(path).map_err(io)?.is_file() {
-        return Err(ArtifactError::NotAFile {
-            path: path.to_owned(),
-        });
-    }
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed())
-        .open(path)
-        .map_err(io)?;
-    let metadata = file.metadata().map_err(io)?;
-    if !metadata.is_file() {
-        return Err(ArtifactError::NotAFile {
-            path: path.to_owned(),
-        });
-    }
-    let bytes = metadata.len();
-    // Not read at all: files that the kernel makes up have no length either, and reading some of them never ends.
-    if bytes == 0 {
-        return Err(ArtifactError::Empty {
-            path: path.to_owned(),
-        });
-    }
-    if bytes > COMPONENT_BYTES_MAX {
-        return Err(ArtifactError::TooLarge {
-            path: path.to_owned(),
-            bytes,
-        });
-    }
-    // It may grow while it is read, so the limit holds here as well.
-    let mut component = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0));
-    file.take(COMPONENT_BYTES_MAX + 1)
-        .read_to_end(&mut component)
-        .map_err(io)?;
-    match component.len() as u64 {
-        0 => Err(ArtifactError::Empty {
-            path: path.to_owned(),
-        }),
-        bytes if bytes > COMPONENT_BYTES_MAX => Err(ArtifactError::TooLarge {
-            path: path.to_owned(),
-            bytes,
-        }),
-        _ => Ok(component),
+    /// Whether the same might be had a little later: a whole site that comes back from a power cut has hosts before it
+    /// has registries.
+    pub(crate) fn may_pass(&self) -> bool {
+        const PASSING: &[&str] = &[
+            "registry-unreachable",
+            "registry-timeout",
+            "registry-failing",
+            "store-unavailable",
+            "transfer-timeout",
+        ];
+        PASSING.contains(&self.code())
     }
 }
 
-/// Whether a reference names a file.
-pub(crate) fn is_file_reference(reference: &str) -> bool {
-    reference.starts_with(FILE_SCHEME)
+/// What a reference may name on one host.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Allowed {
+    /// Files of the host.
+    pub(crate) files: bool,
+    /// What changes under its name.
+    pub(crate) latest: bool,
 }
 
-/// The program that a provider's reference names. Looks at the reference alone, not at the disk.
-///
-/// # Errors
-/// As [`component_file`].
-pub(crate) fn provider_file(reference: &str, allow_file: bool) -> Result<PathBuf, ArtifactError> {
-    component_file(reference, allow_file)
+impl Allowed {
+    /// What a host's options allow.
+    pub(crate) fn by(options: &ArtifactOptions) -> Self {
+        Self {
+            files: options.allow_file,
+            latest: options.allow_latest,
+        }
+    }
+
+    /// What a text names, if it may be fetched. Looks at the text alone.
+    ///
+    /// # Errors
+    /// [`FetchError`] for what is no reference, and for what the operator did not allow.
+    pub(crate) fn reference(self, text: &str) -> Result<Reference, FetchError> {
+        let reference: Reference = text.parse()?;
+        match &reference {
+            Reference::File(_) if !self.files => Err(FetchError::FilesNotAllowed {
+                reference: text.to_owned(),
+            }),
+            Reference::Oci(oci) if oci.is_latest() && !self.latest => {
+                Err(FetchError::LatestNotAllowed {
+                    reference: text.to_owned(),
+                })
+            }
+            _ => Ok(reference),
+        }
+    }
 }
 
 /// The name of the provider that a reference means, whether this host has it or not.
@@ -222,7 +123,7 @@ pub(crate) fn provider_meant<'a>(
     reference: &'a str,
     aliases: &'a BTreeMap<String, String>,
 ) -> &'a str {
-    let plain = without_tag(reference.strip_prefix("oci://").unwrap_or(reference));
+    let plain = without_tag(reference.strip_prefix(OCI_SCHEME).unwrap_or(reference));
     aliases
         .get(plain)
         .or_else(|| aliases.get(reference))
@@ -272,75 +173,28 @@ mod tests {
     }
 
     #[test]
-    fn a_file_reference_is_an_absolute_path_and_only_where_files_are_allowed() {
-        assert_eq!(
-            component_file("file:///a/b.wasm", true).unwrap(),
-            PathBuf::from("/a/b.wasm")
-        );
-        for (reference, allow_file, code) in [
-            ("file:///a/b.wasm", false, "files-not-allowed"),
-            ("file://a/b.wasm", true, "reference-unsupported"),
-            ("file://", true, "reference-unsupported"),
-            ("/a/b.wasm", true, "reference-unsupported"),
-            ("ghcr.io/a/b:1", true, "reference-unsupported"),
+    fn what_the_operator_did_not_allow_is_refused_by_its_reference_alone() {
+        let nothing = Allowed::by(&ArtifactOptions::default());
+        let all = Allowed {
+            files: true,
+            latest: true,
+        };
+        for (reference, code) in [
+            ("file:///a/b.wasm", "files-not-allowed"),
+            ("ghcr.io/a/b", "latest-not-allowed"),
+            ("oci://ghcr.io/a/b:latest", "latest-not-allowed"),
         ] {
-            let error = component_file(reference, allow_file).unwrap_err();
+            let error = nothing.reference(reference).unwrap_err();
             assert_eq!(error.code(), code, "{reference}: {error}");
+            assert!(all.reference(reference).is_ok(), "{reference}");
         }
-    }
-
-    #[test]
-    fn a_component_file_is_regular_and_neither_empty_nor_missing() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("c.wasm");
-        assert!(matches!(
-            read_component(&path),
-            Err(ArtifactError::Missing { .. })
-        ));
-        assert!(matches!(
-            read_component(dir.path()),
-            Err(ArtifactError::NotAFile { .. })
-        ));
-        assert!(matches!(
-            read_component(Path::new("/dev/zero")),
-            Err(ArtifactError::NotAFile { .. })
-        ));
-        std::fs::write(&path, b"").unwrap();
-        assert!(matches!(
-            read_component(&path),
-            Err(ArtifactError::Empty { .. })
-        ));
-        std::fs::write(&path, b"x").unwrap();
-        assert_eq!(read_component(&path).unwrap(), b"x");
-    }
-
-    #[test]
-    #[cfg(target_os = "linux")]
-    fn a_file_that_the_kernel_makes_up_is_not_read() {
-        // Regular by its type. Reading `/proc/kmsg` instead would wait for the kernel's next message.
-        for path in ["/proc/self/status", "/proc/self/mem"] {
-            assert!(matches!(
-                read_component(Path::new(path)),
-                Err(ArtifactError::Empty { .. })
-            ));
+        for reference in ["ghcr.io/a/b:1", "lattice://a", "oci://ghcr.io/a/b:1"] {
+            assert!(nothing.reference(reference).is_ok(), "{reference}");
         }
-    }
-
-    #[test]
-    fn the_largest_component_is_read_and_one_byte_more_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("c.wasm");
-        let file = std::fs::File::create(&path).unwrap();
-        file.set_len(COMPONENT_BYTES_MAX).unwrap();
-        assert_eq!(
-            read_component(&path).unwrap().len() as u64,
-            COMPONENT_BYTES_MAX
-        );
-        file.set_len(COMPONENT_BYTES_MAX + 1).unwrap();
-        assert!(matches!(
-            read_component(&path),
-            Err(ArtifactError::TooLarge { .. })
-        ));
+        for reference in ["file://a/b.wasm", "/a/b.wasm", "http://a/b", ""] {
+            let error = all.reference(reference).unwrap_err();
+            assert_eq!(error.code(), "reference-unsupported", "{reference}");
+        }
     }
 
     #[test]

@@ -53,8 +53,13 @@ impl Events {
 
     /// Publishes an event about this host.
     pub(crate) fn publish(&self, event: &EventData) {
+        self.publish_about(&self.source, event);
+    }
+
+    /// Publishes an event about a host, this one or another that cannot do so any more.
+    pub(crate) fn publish_about(&self, host: &str, event: &EventData) {
         let name = event.name();
-        let body = encode(event, &self.source, SystemTime::now(), Uuid::new_v4());
+        let body = encode(event, host, SystemTime::now(), Uuid::new_v4());
         if self.queue.try_send(Item::Event { name, body }).is_err() {
             let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
             if dropped.is_power_of_two() {
@@ -65,6 +70,11 @@ impl Events {
                 );
             }
         }
+    }
+
+    /// How many events were not published.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
     }
 
     /// Waits until what was published before is with the server; `false` where the time was not enough.

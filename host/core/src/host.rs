@@ -14,17 +14,26 @@
 //! The host runs nothing that it does not verify, and believes its copy of the lattice's state only as far as claims bear
 //! it out. Who may do what is decided in [`router`](crate::router), what operators may ask in `control`.
 
+mod actor_error;
 mod actors;
 mod commands;
 mod content;
 mod control_runtime;
+mod fetching;
+mod foreign;
 mod inventory;
+mod link_ends;
+mod obituary;
 mod options;
+mod progress;
 mod providers;
 mod reach;
 mod restoration;
+mod retired;
+mod scaler;
 mod shared;
 mod shutdown;
+mod starting;
 mod state_dir;
 mod watch;
 
@@ -36,34 +45,42 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, watch as watch_channel};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use trellis_artifacts::{Artifacts, LatticeStore};
 use trellis_claims::{HostCertificate, KeyError, KeyKind, TokenError, UnixTime};
 use trellis_lattice::connection::{ConnectError, Connection, connect};
 use trellis_lattice::peer::{PeerLimits, PeerOptions, PeerStartError, Peers};
 use trellis_lattice::presence::{Presence, PresenceOptions, PresenceStartError};
 use trellis_lattice::routes::Routes;
 use trellis_lattice::state::{LatticeState, OpenError};
-use trellis_protocol::control::HostInventory;
+use trellis_protocol::control::host::SOFTWARE;
+use trellis_protocol::control::{HostInventory, HostStats};
 use trellis_protocol::event::{EventData, HostStarted};
 
 pub use options::{HostOptions, SHUTDOWN_TIMEOUT_DEFAULT};
 pub use state_dir::StateDirError;
 
 pub(crate) use actors::{OtherReference, Wanted};
+pub(crate) use commands::Purpose;
 pub(crate) use control_runtime::on;
-pub(crate) use inventory::MEMORY_LIMIT;
+pub(crate) use inventory::VERSION;
+pub(crate) use link_ends::outside_claims;
 pub(crate) use providers::WantedProvider;
+use shared::Auctions;
 pub(crate) use shared::{OPERATOR_ID, Shared};
 
 use crate::actor::Runtime;
 use crate::admission::HostBudget;
-use crate::control::{self, SubscribeError};
+use crate::artifact::Allowed;
+use crate::control::{self, Signatures, SubscribeError};
 use crate::engine::{Engine, EngineError};
 use crate::event::Events;
+use crate::observe::{Readiness, ReadinessCheck};
 use crate::provider::keep_linked;
 use crate::restore::RunningFile;
 use crate::router::{PeerGate, Router};
 use commands::Commands;
 use control_runtime::{ControlRuntime, Ended};
+use retired::Retired;
 use state_dir::StateDir;
 
 /// Longest wait at start until the copy of the lattice's state is complete.
@@ -96,6 +113,9 @@ pub enum HostError {
     /// The runtime for control cannot be made, or has ended early.
     #[error("the host's control runtime cannot run: {0}")]
     Runtime(String),
+    /// Nothing can be fetched: the cache or the certificates cannot be used.
+    #[error(transparent)]
+    Artifacts(#[from] trellis_artifacts::OpenError),
     /// The lattice cannot be reached.
     #[error(transparent)]
     Connect(#[from] ConnectError),
@@ -141,6 +161,7 @@ pub struct Host {
     /// Ends what listens for commands, before anything else ends.
     intake: CancellationToken,
     intake_tasks: TaskTracker,
+    readiness: ReadinessCheck,
     control: ControlRuntime,
     _state_dir: StateDir,
 }
@@ -165,9 +186,16 @@ impl Host {
 
         let nats = options.nats.clone();
         let connection = control.run(async move { connect(&nats).await }).await??;
-        let opening = connection.clone();
+        let trust = Arc::new(options.trust.clone());
+        let signatures = Arc::new(Signatures::open(
+            state_dir.path(),
+            &connection,
+            Arc::clone(&trust),
+            options.require_signed,
+        ));
+        let (opening, belief) = (connection.clone(), signatures.belief());
         let state = control
-            .run(async move { LatticeState::open(&opening).await })
+            .run(async move { LatticeState::open_with(&opening, belief).await })
             .await??;
         tokio::time::timeout(SYNCHRONISE_MAX, state.synchronised())
             .await
@@ -175,12 +203,21 @@ impl Host {
                 after: SYNCHRONISE_MAX,
             })?;
 
+        let artifact_options = options.artifact_options(state_dir.path());
+        let allowed = Allowed::by(&artifact_options);
+        let store = LatticeStore {
+            context: connection.jetstream.clone(),
+            lattice: connection.lattice().to_string(),
+        };
+        let artifacts = Artifacts::open(artifact_options, Some(store))?;
+        artifacts.set_registries(&options.registries);
+
         let id: Arc<str> = Arc::from(options.host_key.public().as_str());
         let name = options.name();
         let private_paths = options.all_private_paths();
         let labels = options.all_labels();
-        let trust = Arc::new(options.trust.clone());
-        let router = Router::new(Arc::clone(&id), state.clone(), Arc::clone(&trust));
+        let tracer = options.tracer.clone();
+        let router = Router::new(Arc::clone(&id), state.clone(), Arc::clone(&trust), tracer);
         let guests = Handle::current();
         let presence = PresenceOptions {
             client: connection.control.clone(),
@@ -220,10 +257,18 @@ impl Host {
             name,
             lattice: connection.lattice().to_string(),
             js_domain: options.nats.js_domain.clone(),
+            nats_server: options.nats.urls.first().map(ToString::to_string),
+            auctions: Auctions {
+                component: options.component_auctions,
+                provider: options.provider_auctions,
+            },
+            is_certified: options.certificate.is_some(),
             started,
             labels: RwLock::new(labels),
             trust,
-            allow_file: options.allow_file,
+            signatures,
+            artifacts,
+            allowed,
             provider_dir: options.provider_dir,
             provider_user: options.provider_user,
             private_paths,
@@ -235,11 +280,15 @@ impl Host {
             state,
             routes,
             presence: Mutex::new(Some(presence)),
+            reconnects: connection.reconnects(),
             events,
             running: Arc::new(running),
             commands: Commands::new(control.handle().clone(), tasks.clone()),
             providers_changed: Arc::new(Notify::new()),
-            preparing: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
+            preparing: Arc::new(Semaphore::new(
+                std::thread::available_parallelism().map_or(1, usize::from),
+            )),
+            retired: Retired::default(),
             guests,
             stop_request: watch_channel::Sender::new(None),
             tasks,
@@ -251,6 +300,7 @@ impl Host {
             connection: connection.clone(),
             intake: CancellationToken::new(),
             intake_tasks: TaskTracker::new(),
+            readiness: ReadinessCheck::default(),
             control,
             _state_dir: state_dir,
         };
@@ -274,7 +324,12 @@ impl Host {
             labels: shared.labels(),
             uptime_seconds: shared.started.elapsed().as_secs(),
             version: inventory::VERSION.to_owned(),
+            software: Some(SOFTWARE.to_owned()),
         }));
+        let links = Arc::clone(shared.signatures.links());
+        shared
+            .tasks
+            .spawn_on(links.keep(shared.cancel.clone()), self.control.handle());
         // Before any command: what an operator asks for now comes after what ran before.
         restoration::restore(shared, former);
         let server = control::Server {
@@ -285,9 +340,9 @@ impl Host {
             tasks: self.intake_tasks.clone(),
         };
         self.control.run(server.start()).await??;
-        let watched = Arc::clone(shared);
+        let (watched, connection) = (Arc::clone(shared), self.connection.clone());
         self.control
-            .run(async move { watch::start(&watched) })
+            .run(async move { watch::start(&watched, connection) })
             .await?;
         tracing::info!(
             host_id = %shared.id,
@@ -339,6 +394,22 @@ impl Host {
         let mut counts = beats.unwrap_or_default();
         counts.extend(self.peers.rejected());
         counts
+    }
+
+    /// Its numbers: what `host.stats` answers.
+    pub fn stats(&self) -> HostStats {
+        self.shared.stats()
+    }
+
+    /// Its numbers as OpenMetrics text, of the media type [`METRICS_CONTENT_TYPE`](crate::observe::METRICS_CONTENT_TYPE).
+    pub fn metrics(&self) -> String {
+        self.shared.metrics()
+    }
+
+    /// Whether it can do its work now: it takes work, NATS is there, the state is synchronised, and a message just went to
+    /// NATS and back. Takes a second at most; asked more often than once a second, it says the same again.
+    pub async fn readiness(&self) -> Readiness {
+        self.readiness.ask(&self.shared, &self.connection).await
     }
 
     /// Waits until an operator asks the host to stop. The host goes on until [`Self::stop`] is called.

@@ -14,6 +14,9 @@ pub const MEMORY_BYTES_DEFAULT: usize = 64 * 1024 * 1024;
 /// Largest linear memory that an actor can be given, in bytes: what each slot of the pool reserves (not commits).
 pub const MEMORY_BYTES_MAX: usize = 1024 * 1024 * 1024;
 
+/// Longest time that an actor's own limit can give one invocation: beyond it the limit of a body's whole length ends it.
+pub const EXECUTION_TIME_MAX: Duration = Duration::from_secs(3_600);
+
 /// Elements of all tables of one instance.
 pub const TABLE_ELEMENTS_MAX: usize = 20_000;
 
@@ -91,6 +94,9 @@ pub const STATE_WAITERS_MAX: usize = 256;
 
 /// Age of the copy of the lattice's state beyond which calls from and to other hosts are refused (D8).
 pub const STATE_AGE_MAX: Duration = Duration::from_secs(600);
+
+/// Longest time that the first instance of an actor may take to be made, before the actor counts as started.
+pub const WARM_MAX: Duration = Duration::from_secs(10);
 
 /// Routes that are tried for one call before its last refusal is given back.
 pub const ROUTE_ATTEMPTS_MAX: usize = 4;

@@ -24,6 +24,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use trellis_protocol::EntityId;
 
+use crate::actor::ComponentLimits;
+
 /// The file's name in the state directory.
 const FILE_NAME: &str = "running.json";
 
@@ -44,6 +46,9 @@ const VERSION: u32 = 1;
 pub(crate) struct RunningActor {
     /// Where its component was had from.
     pub(crate) reference: String,
+    /// The same with the digest of what came, by which the cache has it without asking anybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) resolved: Option<String>,
     /// Which component that was.
     pub(crate) content_hash: String,
     /// The subject key of its claims.
@@ -54,9 +59,9 @@ pub(crate) struct RunningActor {
     pub(crate) config: Vec<String>,
     #[serde(default)]
     pub(crate) annotations: BTreeMap<String, String>,
-    /// Its own memory limit, where it has one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) memory_bytes_max: Option<usize>,
+    /// What its instances may use, where that was said.
+    #[serde(default, flatten)]
+    pub(crate) limits: ComponentLimits,
 }
 
 /// A provider as it was started.
@@ -64,6 +69,9 @@ pub(crate) struct RunningActor {
 pub(crate) struct RunningProvider {
     /// The reference in the start command.
     pub(crate) reference: String,
+    /// As an actor's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) resolved: Option<String>,
     #[serde(default)]
     pub(crate) config: Vec<String>,
     #[serde(default)]
@@ -341,13 +349,18 @@ mod tests {
             count,
             config: vec!["c".to_owned()],
             annotations: BTreeMap::from([("k".to_owned(), "v".to_owned())]),
-            memory_bytes_max: None,
+            resolved: None,
+            limits: ComponentLimits {
+                memory_bytes_max: Some(1),
+                execution_seconds_max: Some(count),
+            },
         }
     }
 
     fn provider() -> RunningProvider {
         RunningProvider {
             reference: "http-server".to_owned(),
+            resolved: None,
             config: Vec::new(),
             annotations: BTreeMap::new(),
         }

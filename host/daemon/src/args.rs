@@ -1,5 +1,19 @@
 //! Flags and environment of `trellis-host`, read and checked. All mistakes are found at once, so that nobody mends them
 //! one start at a time.
+//!
+//! What `wash up` takes as well stands in groups: [`ArtifactArgs`], [`ControlArgs`], [`SignatureArgs`], [`TelemetryArgs`].
+//! Each takes itself over into the host's options; telemetry is the process's own.
+
+mod artifacts;
+mod control;
+pub mod older;
+mod signatures;
+mod telemetry;
+
+pub use artifacts::ArtifactArgs;
+pub use control::ControlArgs;
+pub use signatures::SignatureArgs;
+pub use telemetry::TelemetryArgs;
 
 use std::fmt;
 use std::fs;
@@ -7,14 +21,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Parser;
+use clap::parser::ValueSource;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 use trellis_claims::{PublicKey, SigningKey, TrustRoots};
 use trellis_host_core::HostOptions;
 use trellis_lattice::connection::{LatticeOptions, ServerUrl, TlsOptions};
 use trellis_protocol::LatticeName;
 
 use crate::host_key::{load_host_key, load_or_create_host_key};
-use crate::logging::LogFormat;
 use crate::providers::built_in;
 
 /// Largest file of trust roots or of a certificate that is read, in bytes.
@@ -101,9 +115,6 @@ pub struct HostArgs {
     /// File with the host's certificate, by which other hosts believe it. Without one it runs alone
     #[arg(long, env = "TRELLIS_HOST_CERTIFICATE", value_name = "FILE")]
     pub certificate: Option<PathBuf>,
-    /// Load components, and start programs as providers, from any file of this machine
-    #[arg(long, env = "TRELLIS_ALLOW_FILE")]
-    pub allow_file: bool,
     /// Directory of programs that can be started as providers by name: `<name>` or `trellis-<name>`
     #[arg(long, env = "TRELLIS_PROVIDER_DIR", value_name = "DIR")]
     pub provider_dir: Option<PathBuf>,
@@ -116,9 +127,18 @@ pub struct HostArgs {
     /// Seconds for work in flight when the host stops
     #[arg(long, env = "TRELLIS_SHUTDOWN_TIMEOUT", value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     pub shutdown_timeout: u64,
-    /// How the log is written [default: human on a terminal, json otherwise]
-    #[arg(long, env = "TRELLIS_LOG_FORMAT", value_enum, value_name = "FORMAT")]
-    pub log_format: Option<LogFormat>,
+    /// Where components and providers may come from.
+    #[command(flatten)]
+    pub artifacts: ArtifactArgs,
+    /// How the host takes commands.
+    #[command(flatten)]
+    pub control: ControlArgs,
+    /// What has to be signed.
+    #[command(flatten)]
+    pub signatures: SignatureArgs,
+    /// What the process tells of itself.
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
 }
 
 /// Exit codes, for `--help`.
@@ -141,11 +161,42 @@ impl fmt::Display for Mistakes {
 
 impl std::error::Error for Mistakes {}
 
+/// Variables of wasmCloud 1.x that make up the URL of its NATS server.
+const OLDER_HOST: [&str; 2] = ["WASMCLOUD_NATS_HOST", "WASMCLOUD_CTL_HOST"];
+const OLDER_PORT: [&str; 2] = ["WASMCLOUD_NATS_PORT", "WASMCLOUD_CTL_PORT"];
+
 impl HostArgs {
+    /// Reads the process's command line and environment, the older names of variables included, and what is to be told
+    /// about those. A mistake, and a question for help, end the process, as [`Parser::parse`] does.
+    pub fn of_process() -> (Self, Vec<String>) {
+        let (command, turned) = older::reading_older_variables(Self::command());
+        let matches = command.get_matches();
+        let mut notes = turned.notes(&matches);
+        let mut args = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        if matches.value_source("nats_url") == Some(ValueSource::DefaultValue)
+            && let Some((url, read)) = older_url(|name| std::env::var(name).ok())
+        {
+            args.nats_url = url;
+            notes.extend(
+                read.into_iter()
+                    .map(|older| older::note(older, "TRELLIS_NATS_URL")),
+            );
+        }
+        for (key, value) in older::older_labels(std::env::vars_os()) {
+            notes.push(older::note(
+                &format!("WASMCLOUD_LABEL_{key}"),
+                "TRELLIS_LABELS",
+            ));
+            // Before the others, so that a label of ours wins.
+            args.labels.insert(0, format!("{key}={value}"));
+        }
+        (args, notes)
+    }
+
     /// Checks everything, and makes the host's key where there is none.
     ///
     /// # Errors
-    /// [`Mistakes`], all at once. No key is made where there is any.
+    /// [`Mistakes`], all at once. No key is made where there is any in the flags of the host itself.
     pub fn into_options(self) -> Result<HostOptions, Mistakes> {
         let mut mistakes = Vec::new();
         let mut noted = |mistake: String| mistakes.push(mistake);
@@ -230,15 +281,47 @@ impl HostArgs {
         options.labels = labels.into_iter().collect();
         options.trust = trust;
         options.certificate = certificate;
-        options.allow_file = self.allow_file;
         options.provider_dir = self.provider_dir;
         options.provider_user = self.provider_user;
         options.private_paths = self.host_seed.into_iter().collect();
         options.provider_factories = factories;
         options.restore = !self.clean;
         options.shutdown_timeout = Duration::from_secs(self.shutdown_timeout);
-        Ok(options)
+        let mut mistake = |mistake: String| mistakes.push(mistake);
+        self.artifacts.apply(&mut options, &mut mistake);
+        self.control.apply(&mut options, &mut mistake);
+        self.signatures.apply(&mut options, &mut mistake);
+        if mistakes.is_empty() {
+            Ok(options)
+        } else {
+            Err(Mistakes(mistakes))
+        }
     }
+}
+
+/// The URL that the two older variables make up, and which of them were there.
+fn older_url(variable: impl Fn(&str) -> Option<String>) -> Option<(String, Vec<&'static str>)> {
+    let first = |names: [&'static str; 2]| {
+        names.into_iter().find_map(|name| {
+            let value = variable(name).filter(|value| !value.is_empty())?;
+            Some((name, value))
+        })
+    };
+    let (host, port) = (first(OLDER_HOST), first(OLDER_PORT));
+    let read: Vec<_> = [&host, &port]
+        .into_iter()
+        .flatten()
+        .map(|(name, _)| *name)
+        .collect();
+    let value = |found: Option<(&str, String)>, default: &str| {
+        found.map_or_else(|| default.to_owned(), |(_, value)| value)
+    };
+    let url = format!(
+        "nats://{}:{}",
+        value(host, "127.0.0.1"),
+        value(port, "4222")
+    );
+    (!read.is_empty()).then_some((url, read))
 }
 
 /// What stands against a directory of programs.
@@ -260,8 +343,11 @@ pub fn unfit_directory(path: &Path) -> Option<String> {
     }
 }
 
-/// Takes a key, or all keys of a file.
-fn read_trust(text: &str, trust: &mut TrustRoots) -> Result<(), String> {
+/// Takes a public key, or all keys of a file.
+///
+/// # Errors
+/// What is wrong, as a sentence. A seed is refused and not repeated.
+pub fn read_trust(text: &str, trust: &mut TrustRoots) -> Result<(), String> {
     if SigningKey::from_seed(text).is_ok() {
         return Err("a seed was given, which every process of this machine can read now; give the public key".to_owned());
     }
@@ -394,11 +480,24 @@ mod tests {
         .unwrap();
         assert!(keys.iter().all(|key| options.trust.contains(key)));
         assert_eq!(options.labels["rack"], "1=2");
-        assert!(options.allow_file && !options.restore);
+        assert!(options.artifacts.allow_file && !options.restore);
         assert_eq!(options.provider_dir.as_deref(), Some(dir.path()));
         assert_eq!(options.provider_user.as_deref(), Some("nobody"));
         assert_eq!(options.shutdown_timeout, Duration::from_secs(5));
         assert!(dir.path().join("host.nk").exists());
+    }
+
+    #[test]
+    fn the_older_variables_for_host_and_port_make_a_url() {
+        let port = |name: &str| (name == "WASMCLOUD_CTL_PORT").then(|| "4333".to_owned());
+        assert_eq!(
+            older_url(port),
+            Some((
+                "nats://127.0.0.1:4333".to_owned(),
+                vec!["WASMCLOUD_CTL_PORT"]
+            ))
+        );
+        assert_eq!(older_url(|_| None), None);
     }
 
     #[test]

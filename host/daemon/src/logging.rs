@@ -1,11 +1,25 @@
 //! Where the log goes: standard error, readable on a terminal, one JSON object a line otherwise.
+//!
+//! Each line carries the ids of what it is about: `host_id`, `actor_id`, `invocation_id` and `trace_id`, whether they stand
+//! on the event itself or on a span around it. In JSON all fields are flat, beside `time`, `level`, `target` and `message`;
+//! on a terminal they follow the message. What a field says can never begin another line nor order a terminal about.
+
+mod fields;
+mod human;
+mod json;
 
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 
 use tracing_subscriber::EnvFilter;
 
+use fields::StoreFields;
+
 /// What is logged where neither `TRELLIS_LOG` nor `RUST_LOG` says otherwise.
 pub const FILTER_DEFAULT: &str = "info,async_nats=warn,wasmtime=warn,cranelift_codegen=warn";
+
+/// The host of this process, for lines that name none.
+static HOST_ID: OnceLock<Box<str>> = OnceLock::new();
 
 /// How a line of the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -43,13 +57,25 @@ pub fn init(format: LogFormat) {
     };
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        .fmt_fields(StoreFields);
     // An error says that somebody logs already, whose choice counts.
     let _ = match format {
-        LogFormat::Human => lines.with_ansi(std::io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+        LogFormat::Human => lines
+            .with_ansi(std::io::stderr().is_terminal())
+            .event_format(human::Human)
+            .try_init(),
+        LogFormat::Json => lines
+            .with_ansi(false)
+            .event_format(json::Json::of_process())
+            .try_init(),
     };
     if let Some(error) = mistake {
         tracing::warn!(%error, "the log filter cannot be read, the default is taken");
     }
+}
+
+/// Says which host this process runs, for the lines that do not say it themselves. The first one counts.
+pub fn set_host(id: &str) {
+    let _ = HOST_ID.set(id.into());
 }

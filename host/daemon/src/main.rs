@@ -7,10 +7,9 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
 use trellis_host::args::HostArgs;
 use trellis_host::logging::{self, LogFormat};
-use trellis_host::{Drained, HostOptions, Shutdown, runtime, serve};
+use trellis_host::{Drained, HostOptions, Shutdown, TelemetryOptions, runtime, serve_with};
 
 const DID_NOT_START: u8 = 1;
 const USAGE: u8 = 2;
@@ -21,12 +20,24 @@ const THREADS_END_MAX: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     trellis_host::install_crypto();
-    let args = HostArgs::parse();
-    logging::init(args.log_format.unwrap_or_else(LogFormat::of_stderr));
-    match args.into_options() {
-        Ok(options) => run(options),
-        Err(mistakes) => {
-            for mistake in mistakes.0 {
+    let (args, notes) = HostArgs::of_process();
+    for note in notes {
+        eprintln!("{note}");
+    }
+    logging::init(
+        args.telemetry
+            .log_format
+            .unwrap_or_else(LogFormat::of_stderr),
+    );
+    let mut mistakes = Vec::new();
+    let telemetry = args
+        .telemetry
+        .options(&mut |mistake| mistakes.push(mistake));
+    let options = args.into_options().map_err(|more| mistakes.extend(more.0));
+    match options {
+        Ok(options) if mistakes.is_empty() => run(options, &telemetry),
+        _ => {
+            for mistake in mistakes {
                 eprintln!("error: {mistake}");
             }
             ExitCode::from(USAGE)
@@ -34,7 +45,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(options: HostOptions) -> ExitCode {
+fn run(options: HostOptions, telemetry: &TelemetryOptions) -> ExitCode {
     if options.trust.is_empty() {
         tracing::warn!(
             "no trust root is given, so no actor will start: name one with --trust or TRELLIS_TRUST"
@@ -47,7 +58,8 @@ fn run(options: HostOptions) -> ExitCode {
             return ExitCode::from(DID_NOT_START);
         }
     };
-    let served = runtime.block_on(async { serve(options, Shutdown::on_signals(), |_| ()).await });
+    let served = runtime
+        .block_on(async { serve_with(options, telemetry, Shutdown::on_signals(), |_| ()).await });
     runtime.shutdown_timeout(THREADS_END_MAX);
     match served {
         Ok(Drained::InTime) => ExitCode::SUCCESS,

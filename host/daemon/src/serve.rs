@@ -4,6 +4,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use trellis_host_core::{Host, HostError, HostOptions};
 
+use crate::logging;
+use crate::telemetry::{Telemetry, TelemetryError, TelemetryOptions};
+
 /// How a host is asked to stop.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {
@@ -52,12 +55,54 @@ impl Shutdown {
     }
 }
 
-/// Runs a host on the runtime at hand until it is asked to stop. `ready` is called once it serves.
+/// Why a host did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The host itself.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// What it was to tell of itself, and to whom.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+}
+
+/// Runs a host on the runtime at hand until it is asked to stop. `ready` is called once it serves. What the process tells of
+/// itself is told from before the host's start until after its end.
+///
+/// # Errors
+/// [`ServeError`] where it does not start.
+pub async fn serve_with(
+    mut options: HostOptions,
+    telemetry: &TelemetryOptions,
+    shutdown: Shutdown,
+    ready: impl FnOnce(&Host),
+) -> Result<Drained, ServeError> {
+    let id = options.host_key.public().to_string();
+    logging::set_host(&id);
+    let telemetry = Telemetry::start(telemetry, &id, options.nats.lattice.as_str()).await?;
+    options.tracer = telemetry.tracer();
+    let served = run(options, &telemetry, shutdown, ready).await;
+    telemetry.stop().await;
+    Ok(served?)
+}
+
+/// Runs a host that tells nothing but its log.
 ///
 /// # Errors
 /// [`HostError`] where it does not start.
 pub async fn serve(
     options: HostOptions,
+    shutdown: Shutdown,
+    ready: impl FnOnce(&Host),
+) -> Result<Drained, HostError> {
+    logging::set_host(options.host_key.public().as_str());
+    run(options, &Telemetry::default(), shutdown, ready).await
+}
+
+async fn run(
+    options: HostOptions,
+    telemetry: &Telemetry,
     shutdown: Shutdown,
     ready: impl FnOnce(&Host),
 ) -> Result<Drained, HostError> {
@@ -68,12 +113,14 @@ pub async fn serve(
         () = shutdown.at_once.cancelled() => return Ok(Drained::InTime),
         started = Host::start(options) => started?,
     };
+    telemetry.watch(&host);
     ready(&host);
     let within = tokio::select! {
         () = shutdown.drain.cancelled() => default,
         () = shutdown.at_once.cancelled() => return Ok(Drained::Late),
         request = host.stop_requested() => request.within.unwrap_or(default),
     };
+    telemetry.stopping();
     tokio::select! {
         in_time = host.stop(within) => Ok(if in_time { Drained::InTime } else { Drained::Late }),
         () = shutdown.at_once.cancelled() => Ok(Drained::Late),

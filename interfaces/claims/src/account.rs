@@ -109,6 +109,52 @@ impl AccountClaims {
     }
 }
 
+/// How long an operator vouches for an issuer, or `None` if it is a trust root and needs nobody to.
+pub(crate) fn vouched_for(
+    issuer: &PublicKey,
+    account_token: Option<&str>,
+    roots: &TrustRoots,
+    now: UnixTime,
+) -> Result<Option<Validity>, TokenError> {
+    if roots.contains(issuer) {
+        return Ok(None);
+    }
+    let Some(vouching) = account_token else {
+        return Err(TokenError::UntrustedIssuer {
+            issuer: issuer.clone(),
+        });
+    };
+    AccountToken::verify(vouching, roots, now)
+        .and_then(|account| {
+            expect_subject(issuer, &account.subject)?;
+            Ok(Some(account.validity))
+        })
+        .map_err(|cause| TokenError::BrokenChain {
+            issuer: issuer.clone(),
+            cause: Box::new(cause),
+        })
+}
+
+/// Catches the wrong file given to `wash`. Whether the operator is trusted is for each host to say.
+pub(crate) fn check_vouching(vouching: &str, account: &PublicKey) -> Result<(), SignError> {
+    AccountToken::decode_unverified(vouching)
+        .and_then(|claims| expect_subject(account, &claims.subject))
+        .map_err(|cause| SignError::AccountToken {
+            account: account.clone(),
+            cause: Box::new(cause),
+        })
+}
+
+fn expect_subject(expected: &PublicKey, found: &PublicKey) -> Result<(), TokenError> {
+    if expected == found {
+        return Ok(());
+    }
+    Err(TokenError::WrongSubject {
+        expected: expected.to_string(),
+        found: found.to_string(),
+    })
+}
+
 #[derive(Serialize, Deserialize)]
 struct Body {
     #[serde(default)]

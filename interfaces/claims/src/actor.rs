@@ -11,12 +11,12 @@
 //! ```
 //!
 //! The account is believed if it is a trust root itself, or if `account_token` is the token of an operator that is one
-//! (see [`AccountToken`]); a trusted account's `account_token` is not looked at. The hash is only *read* here: whether
-//! it is that of the component at hand is checked by [`verify_component`](crate::verify_component).
+//! (see [`AccountToken`](crate::AccountToken)); a trusted account's `account_token` is not looked at. The hash is only
+//! *read* here: whether it is that of the component at hand is checked by [`verify_component`](crate::verify_component).
 
 use serde::{Deserialize, Serialize};
 
-use crate::account::AccountToken;
+use crate::account;
 use crate::capability::Capabilities;
 use crate::content_hash::ContentHash;
 use crate::key::{KeyKind, PublicKey, SigningKey};
@@ -152,7 +152,7 @@ impl NewActorToken {
     /// large, or the account token given is not one for `account`.
     pub fn sign(&self, account: &SigningKey, now: UnixTime) -> Result<String, SignError> {
         if let Some(vouching) = &self.account_token {
-            check_vouching(vouching, account.public())?;
+            account::check_vouching(vouching, account.public())?;
         }
         let wascap = Wire {
             name: self.name.clone(),
@@ -168,26 +168,6 @@ impl NewActorToken {
         let body = Body { wascap };
         token::seal(account, &self.subject, &ROLES, self.validity, now, body)
     }
-}
-
-/// Catches the wrong file given to `wash`. Whether the operator is trusted is for each host to say.
-fn check_vouching(vouching: &str, account: &PublicKey) -> Result<(), SignError> {
-    AccountToken::decode_unverified(vouching)
-        .and_then(|claims| expect_subject(account, &claims.subject))
-        .map_err(|cause| SignError::AccountToken {
-            account: account.clone(),
-            cause: Box::new(cause),
-        })
-}
-
-fn expect_subject(expected: &PublicKey, found: &PublicKey) -> Result<(), TokenError> {
-    if expected == found {
-        return Ok(());
-    }
-    Err(TokenError::WrongSubject {
-        expected: expected.to_string(),
-        found: found.to_string(),
-    })
 }
 
 /// Reads actor tokens.
@@ -210,7 +190,8 @@ impl ActorToken {
         let (registered, body) = token::open(token, &ROLES)?;
         let mut claims = ActorClaims::new(registered, body)?;
         claims.validity.check(now)?;
-        claims.account_validity = vouched_for(&claims, roots, now)?;
+        claims.account_validity =
+            account::vouched_for(&claims.issuer, claims.account_token.as_deref(), roots, now)?;
         Ok(claims)
     }
 
@@ -222,32 +203,6 @@ impl ActorToken {
         let (registered, body) = token::decode_unverified(token, &ROLES)?;
         ActorClaims::new(registered, body)
     }
-}
-
-/// How long the issuer is vouched for by an operator, or `None` if it needs nobody to.
-fn vouched_for(
-    claims: &ActorClaims,
-    roots: &TrustRoots,
-    now: UnixTime,
-) -> Result<Option<Validity>, TokenError> {
-    let issuer = &claims.issuer;
-    if roots.contains(issuer) {
-        return Ok(None);
-    }
-    let Some(vouching) = &claims.account_token else {
-        return Err(TokenError::UntrustedIssuer {
-            issuer: issuer.clone(),
-        });
-    };
-    AccountToken::verify(vouching, roots, now)
-        .and_then(|account| {
-            expect_subject(issuer, &account.subject)?;
-            Ok(Some(account.validity))
-        })
-        .map_err(|cause| TokenError::BrokenChain {
-            issuer: issuer.clone(),
-            cause: Box::new(cause),
-        })
 }
 
 #[derive(Serialize, Deserialize)]

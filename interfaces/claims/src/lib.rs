@@ -10,7 +10,8 @@
 //! | [`mod@content_hash`] | [`ContentHash`], SHA-256 of a component less our section |
 //! | [`section`] | the custom section `trellis-claims`: [`embed`], [`extract`] |
 //! | [`token`] | rules that every token shares, and [`TokenError`] |
-//! | [`actor`], [`account`], [`host`] | the three kinds of token |
+//! | [`actor`], [`account`], [`host`], [`provider`] | the kinds of token |
+//! | [`command`] | what operators sign when they command a lattice: [`CommandToken`], [`LinkToken`], [`CommandSigner`] |
 //! | [`trust`] | [`TrustRoots`]: the keys that an operator believes |
 //! | [`component`] | [`verify_component`], the one front door for whoever is about to run something |
 //! | [`unix_time`] | [`UnixTime`], the resolution of a token's clock |
@@ -29,6 +30,7 @@
 pub mod account;
 pub mod actor;
 pub mod capability;
+pub mod command;
 pub mod component;
 pub mod content_hash;
 #[cfg(test)]
@@ -37,6 +39,7 @@ pub mod host;
 pub mod interface;
 pub mod key;
 mod label;
+pub mod provider;
 pub mod section;
 pub mod token;
 pub mod trust;
@@ -45,11 +48,15 @@ pub mod unix_time;
 pub use account::{AccountClaims, AccountToken, NewAccountToken};
 pub use actor::{ActorClaims, ActorToken, NewActorToken};
 pub use capability::{Capabilities, Capability};
+pub use command::{
+    CommandClaims, CommandSigner, CommandToken, LinkClaims, LinkStatement, LinkToken,
+};
 pub use component::{ClaimsError, VerifiedComponent, verify_component};
 pub use content_hash::ContentHash;
 pub use host::{HostCertificate, NewHostCertificate};
 pub use interface::InterfaceName;
 pub use key::{KeyError, KeyKind, PublicKey, SigningKey};
+pub use provider::{NewProviderToken, Platform, ProviderClaims, ProviderToken};
 pub use section::{SectionError, content_hash, embed, extract};
 pub use token::{SignError, TokenError, Validity};
 pub use trust::{TrustRoots, TrustRootsError};

@@ -281,6 +281,20 @@ pub(crate) fn seal<B: Serialize>(
     now: UnixTime,
     body: B,
 ) -> Result<String, SignError> {
+    let id = new_token_id();
+    seal_as(id, issuer, subject, roles, validity, now, body)
+}
+
+/// As [`seal`], with an id that was chosen already, so that test vectors can fix every byte that is signed.
+pub(crate) fn seal_as<B: Serialize>(
+    id: String,
+    issuer: &SigningKey,
+    subject: &PublicKey,
+    roles: &Roles,
+    validity: Validity,
+    now: UnixTime,
+    body: B,
+) -> Result<String, SignError> {
     let wrong_kind = |role, expected, found| SignError::WrongKeyKind {
         role,
         expected,
@@ -322,7 +336,7 @@ pub(crate) fn seal<B: Serialize>(
         issuer: Some(issuer.public().to_string()),
         subject: Some(subject.to_string()),
         audiences: None,
-        jwt_id: Some(new_token_id()),
+        jwt_id: Some(id),
         nonce: None,
         custom: body,
     };
@@ -339,6 +353,6 @@ pub(crate) fn seal<B: Serialize>(
 }
 
 /// 128 random bits: enough that no two tokens share an id, so a revocation can name one.
-fn new_token_id() -> String {
+pub(crate) fn new_token_id() -> String {
     BASE64URL_NOPAD.encode(&rand::random::<[u8; 16]>())
 }

@@ -9,21 +9,25 @@
 mod error;
 mod events;
 mod gather;
+mod series;
+mod signing;
 
 pub use error::ClientError;
 pub use events::{EVENTS_BUFFERED, Events};
 pub use gather::{ANSWERS_MAX, QUIET};
+pub use series::Series;
 
 use std::time::Duration;
 
 use async_nats::client::RequestErrorKind;
-use async_nats::{Client, HeaderMap, Request};
+use async_nats::{Client, Request};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use trellis_claims::CommandSigner;
 use trellis_protocol::control::{
-    self, Ack, CallComponent, CallReply, Configuration, ControlError, DeleteLabel, DeleteLink,
-    Envelope, HostInventory, Map, PutLabel, RegistryCredentials, ScaleComponent, StartProvider,
-    StopHost, StopProvider, UpdateComponent,
+    self, Ack, CallComponent, CallReply, Configuration, ControlError, DeleteLabel, Envelope,
+    HostInventory, HostStats, LinkEnd, Map, PutLabel, RegistryCredentials, ScaleComponent,
+    StartProvider, StopHost, StopProvider, UpdateComponent,
 };
 use trellis_protocol::limits::{DEADLINE_DEFAULT, TRACEPARENT_BYTES_MAX};
 use trellis_protocol::subject::Subjects;
@@ -45,6 +49,7 @@ pub struct ControlClient {
     subjects: Subjects,
     timeout: Duration,
     traceparent: Option<String>,
+    signer: Option<CommandSigner>,
 }
 
 impl ControlClient {
@@ -55,6 +60,7 @@ impl ControlClient {
             subjects,
             timeout: TIMEOUT_DEFAULT,
             traceparent: None,
+            signer: None,
         }
     }
 
@@ -83,6 +89,15 @@ impl ControlClient {
     /// [`ClientError`], as of every request.
     pub async fn inventory(&self, host: &str) -> Result<HostInventory, ClientError> {
         self.answer(To::Host(host), "host", "get", Vec::new()).await
+    }
+
+    /// How far each end of a link is that is with a host.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn link_ends(&self, host: &str) -> Result<Vec<LinkEnd>, ClientError> {
+        self.answer(To::Host(host), "host", "links", Vec::new())
+            .await
     }
 
     /// Has a host run an actor with so many permits, or stop it. The outcome is an event.
@@ -190,22 +205,6 @@ impl ControlClient {
         self.answer(To::Any, "link", "get", Vec::new()).await
     }
 
-    /// Puts a link.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn put_link(&self, link: &Link) -> Result<String, ClientError> {
-        self.command(To::Any, "link", "put", link).await
-    }
-
-    /// Deletes a link. Deleting one that is not there succeeds.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn del_link(&self, link: &DeleteLink) -> Result<String, ClientError> {
-        self.command(To::Any, "link", "del", link).await
-    }
-
     /// Puts a named configuration.
     ///
     /// # Errors
@@ -264,6 +263,15 @@ impl ControlClient {
         required(reply)
     }
 
+    /// The numbers of a host.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn stats(&self, host: &str) -> Result<HostStats, ClientError> {
+        self.answer(To::Host(host), "host", "stats", Vec::new())
+            .await
+    }
+
     /// Hands registry credentials to every host. There is no answer.
     ///
     /// # Errors
@@ -278,8 +286,9 @@ impl ControlClient {
             request: "registry put".to_owned(),
             reason,
         };
+        let headers = self.headers("registry", "put", &subject, &body)?;
         self.nats
-            .publish(subject, body.into())
+            .publish_with_headers(subject, headers.unwrap_or_default(), body.into())
             .await
             .map_err(|error| failed(error.to_string()))?;
         self.nats
@@ -320,8 +329,9 @@ impl ControlClient {
     ) -> Result<Envelope<T>, ClientError> {
         let subject = to.subject(&self.subjects, noun, verb)?;
         let named = || format!("{noun} {verb}");
+        let headers = self.headers(noun, verb, &subject, &body)?;
         let mut request = Request::new().payload(body.into()).timeout(Some(timeout));
-        if let Some(headers) = self.headers() {
+        if let Some(headers) = headers {
             request = request.headers(headers);
         }
         // The client bounds the wait for an answer alone, not the wait for a connection that is down.
@@ -357,13 +367,6 @@ impl ControlClient {
                 message: reply.message,
             })
         }
-    }
-
-    fn headers(&self) -> Option<HeaderMap> {
-        let traceparent = self.traceparent.as_deref()?;
-        let mut headers = HeaderMap::new();
-        headers.insert(TRACEPARENT, traceparent);
-        Some(headers)
     }
 }
 

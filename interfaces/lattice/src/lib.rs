@@ -9,6 +9,7 @@
 
 pub mod client;
 pub mod connection;
+pub mod ledger;
 pub mod peer;
 pub mod presence;
 pub mod routes;

@@ -6,7 +6,7 @@
 //! Reading takes one short read lock and clones an [`Arc`]. A change builds a new view beside the old one; whether a
 //! host is suspect or draining, and what state it has applied, changes in place.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -88,6 +88,8 @@ pub struct LostHost {
     pub incarnation: u64,
     /// Why.
     pub reason: LostReason,
+    /// The labels that it had.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// The table of routes. Cloning it is a reference count; all clones see the same table.
@@ -246,6 +248,7 @@ impl Routes {
                 host: Arc::clone(&entry.host),
                 incarnation: entry.incarnation,
                 reason,
+                labels: entry.roster.labels.clone(),
             });
         }
     }

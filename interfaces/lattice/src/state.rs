@@ -14,10 +14,11 @@
 //! Writes ([`write`]) are compare-and-swap on the key's revision: of two concurrent ones both survive.
 //!
 //! The state is not believed here: who may write a bucket could write anything (D1). Contents that cannot be read are
-//! skipped and counted.
+//! skipped and counted. Of links a host may insist that somebody whom it trusts has signed them: see [`LinkBelief`].
 //!
 //! [`age`]: LatticeState::age
 
+mod belief;
 mod bucket;
 mod content;
 mod follow;
@@ -25,6 +26,7 @@ mod moment;
 mod view;
 pub mod write;
 
+pub use belief::{Believed, LinkBelief, StoredLink};
 pub use bucket::{Bucket, OPEN_TIMEOUT, OpenError, WRITE_ATTEMPTS_MAX, WRITE_TIMEOUT};
 pub use content::{
     BUCKET_BYTES_MAX, ENTRIES_MAX, LINKS_PER_SOURCE_MAX, SUBJECT_BYTES_MAX, TOKEN_BYTES_MAX,
@@ -42,8 +44,10 @@ use async_nats::jetstream::kv::Store;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
+use trellis_claims::UnixTime;
 
 use crate::connection::{Connection, Throttle};
+use belief::LinkIndex;
 use content::{ConfigData, Content, LatticeData, TrellisData};
 use moment::Moment;
 
@@ -68,6 +72,17 @@ impl LatticeState {
     /// # Errors
     /// [`OpenError`] where JetStream refuses, or does not answer within [`OPEN_TIMEOUT`] for each bucket.
     pub async fn open(connection: &Connection) -> Result<Self, OpenError> {
+        Self::open_with(connection, None).await
+    }
+
+    /// As [`open`](Self::open); of the links only those take effect that `belief` believes, where one is given.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn open_with(
+        connection: &Connection,
+        belief: Option<Arc<dyn LinkBelief>>,
+    ) -> Result<Self, OpenError> {
         let lattice = connection.lattice();
         let open =
             async |bucket: Bucket| bucket::open(&connection.jetstream, &bucket.name(lattice)).await;
@@ -78,7 +93,10 @@ impl LatticeState {
         ];
         let cancel = CancellationToken::new();
         let state = Self {
-            shared: Arc::new(Shared::default()),
+            shared: Arc::new(Shared {
+                belief,
+                ..Shared::default()
+            }),
             stores: Arc::new(stores),
             tasks: TaskTracker::new(),
             _stop: Arc::new(cancel.clone().drop_guard()),
@@ -87,6 +105,19 @@ impl LatticeState {
         state.follow::<LatticeData>(connection, Bucket::LatticeData);
         state.follow::<ConfigData>(connection, Bucket::ConfigData);
         state.follow::<TrellisData>(connection, Bucket::Trellis);
+        if state.shared.belief.is_some() {
+            let (shared, cancel) = (Arc::clone(&state.shared), state.cancel.clone());
+            state.tasks.spawn(async move {
+                // Only time that passes is looked at here, so a late look costs nothing but being late.
+                let looking = async {
+                    loop {
+                        tokio::time::sleep(belief::LOOK_AGAIN).await;
+                        shared.judge_again();
+                    }
+                };
+                cancel.run_until_cancelled(looking).await;
+            });
+        }
         state.tasks.close();
         Ok(state)
     }
@@ -141,6 +172,21 @@ impl LatticeState {
             .await
     }
 
+    /// Waits until the view has everything that a bucket held when this was called, by the word of the stream's leader: what
+    /// another host has acknowledged is then in it. Says whether it has. Cancel-safe.
+    pub async fn caught_up(&self, bucket: Bucket, within: Duration) -> bool {
+        let began = tokio::time::Instant::now();
+        let store = self.store(bucket);
+        let asking = bucket::last_held(&store.stream, &store.prefix);
+        match tokio::time::timeout(within, asking).await {
+            Ok(Ok(last)) => {
+                let left = within.saturating_sub(began.elapsed());
+                self.applied(bucket, last, left).await
+            }
+            Ok(Err(_)) | Err(_) => false,
+        }
+    }
+
     async fn wait(&self, within: Duration, reached: impl FnMut(&[u64; 3]) -> bool) -> bool {
         let mut applied = self.shared.applied.subscribe();
         matches!(
@@ -184,6 +230,8 @@ impl LatticeState {
 #[derive(Debug)]
 struct Shared {
     view: RwLock<Arc<StateView>>,
+    /// Which links take effect; all, where there is none.
+    belief: Option<Arc<dyn LinkBelief>>,
     /// Held while a new view is made from the former one; readers never wait for it.
     publishing: Mutex<()>,
     generation: watch::Sender<u64>,
@@ -198,6 +246,7 @@ impl Default for Shared {
     fn default() -> Self {
         Self {
             view: RwLock::default(),
+            belief: None,
             publishing: Mutex::default(),
             generation: watch::Sender::new(0),
             applied: watch::Sender::new([0; 3]),
@@ -212,14 +261,15 @@ impl Default for Shared {
 /// How a bucket's content becomes part of a view.
 trait Publish: Sized {
     /// Puts a copy into the view, if it differs from what is there. Says whether it did.
-    fn publish(&self, view: &mut StateView) -> bool;
+    fn publish(&self, view: &mut StateView, belief: Option<&dyn LinkBelief>) -> bool;
 }
 
 impl Publish for LatticeData {
-    fn publish(&self, view: &mut StateView) -> bool {
+    fn publish(&self, view: &mut StateView, belief: Option<&dyn LinkBelief>) -> bool {
         let differs = *view.lattice != *self;
         if differs {
-            view.index = Arc::new(self.index());
+            let index = LinkIndex::new(self, &view.index, belief, UnixTime::now());
+            view.index = Arc::new(index);
             view.lattice = Arc::new(self.clone());
         }
         differs
@@ -227,7 +277,7 @@ impl Publish for LatticeData {
 }
 
 impl Publish for ConfigData {
-    fn publish(&self, view: &mut StateView) -> bool {
+    fn publish(&self, view: &mut StateView, _: Option<&dyn LinkBelief>) -> bool {
         let differs = *view.config != *self;
         if differs {
             view.config = Arc::new(self.clone());
@@ -237,7 +287,7 @@ impl Publish for ConfigData {
 }
 
 impl Publish for TrellisData {
-    fn publish(&self, view: &mut StateView) -> bool {
+    fn publish(&self, view: &mut StateView, _: Option<&dyn LinkBelief>) -> bool {
         let differs = *view.trellis != *self;
         if differs {
             view.trellis = Arc::new(self.clone());
@@ -258,7 +308,7 @@ impl Shared {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let mut view = StateView::clone(&self.view());
-        let changed = content.publish(&mut view);
+        let changed = content.publish(&mut view, self.belief.as_deref());
         if !changed && view.applied[bucket.index()] == applied {
             return;
         }
@@ -270,6 +320,26 @@ impl Shared {
         self.generation
             .send_if_modified(|current| std::mem::replace(current, generation) != generation);
         // Until here, so that numbers are told in the order of the views.
+        drop(publishing);
+    }
+
+    /// Judges the links again for which that is due, without anything having been written.
+    fn judge_again(&self) {
+        let now = UnixTime::now();
+        if !self.view().index.is_due(now) {
+            return;
+        }
+        let publishing = self
+            .publishing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut view = StateView::clone(&self.view());
+        let index = LinkIndex::new(&view.lattice, &view.index, self.belief.as_deref(), now);
+        view.index = Arc::new(index);
+        view.generation += 1;
+        let generation = view.generation;
+        *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+        self.generation.send_replace(generation);
         drop(publishing);
     }
 

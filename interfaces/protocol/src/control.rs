@@ -8,11 +8,11 @@
 //! | [`host`] | `C.host.{ping,get,stop}`, `C.label.{put,del}` |
 //! | [`component`] | `C.component.{auction,scale,update}` |
 //! | [`provider`] | `C.provider.{auction,start,stop}` |
-//! | [`lattice`] | `C.link.{put,del,get}`, `C.config.{put,get,del}`, `C.claims.get` |
+//! | [`lattice`] | `C.link.{put,del,get}`, `C.config.{put,get,del}`, `C.claims.get`, `C.registry.put` |
+//! | [`delivery`] | `C.host.links.<host>`, of this project alone |
 //! | [`call`] | `C.component.call.<host>`, of this project alone |
-//!
-//! [`RegistryCredentials`] is the body of `C.registry.put`, which clients can publish for hosts of wasmCloud; hosts of
-//! this project do not subscribe to it.
+//! | [`observe`] | `C.component.{spy,logs}.<host>`, `C.host.stats.<host>`, of this project alone |
+//! | [`proof`] | the signatures of commands and links |
 //!
 //! A host reads what it was sent with [`parse`], which checks sizes before and contents after decoding. Every answer is
 //! an [`Envelope`]; a client reads it with [`parse_reply`].
@@ -21,20 +21,30 @@
 
 pub mod call;
 pub mod component;
+pub mod delivery;
 pub mod host;
 pub mod lattice;
+pub mod observe;
+pub mod proof;
 pub mod provider;
 
 pub use call::{CallComponent, CallOperation, CallReply, FunctionCall, HttpCall, HttpReply};
 pub use component::{
     ComponentAuction, ComponentAuctionAck, ComponentDescription, ScaleComponent, UpdateComponent,
 };
+pub use delivery::LinkEnd;
 pub use host::{DeleteLabel, HostDescription, HostInventory, PutLabel, StopHost};
 pub use lattice::{
     Configuration, DeleteLink, PublicClaims, RegistryCredential, RegistryCredentials,
 };
+pub use observe::{
+    CallStats, ComponentStats, HostStats, Latency, LogRecord, ProviderStats, ReadLogs,
+    SpyComponent, SpyRecord, Watched,
+};
+pub use proof::{LinkProof, ListedLink, SignedDeletion, SignedLink};
 pub use provider::{
-    ProviderAuction, ProviderAuctionAck, ProviderDescription, StartProvider, StopProvider,
+    ProviderAuction, ProviderAuctionAck, ProviderDescription, ProviderHealth, ProviderState,
+    StartProvider, StopProvider,
 };
 
 use std::collections::BTreeMap;

@@ -9,9 +9,10 @@
 mod data;
 
 pub use data::{
-    ComponentClaims, ComponentScaleFailed, ComponentScaled, ConfigChanged, EventData, HealthCheck,
-    HostStarted, HostStopped, LabelsChanged, LinkDeleted, LinkSetFailed, ProviderClaims,
-    ProviderStartFailed, ProviderStarted, ProviderStopped,
+    ComponentClaims, ComponentProgress, ComponentScaleFailed, ComponentScaled, ConfigChanged,
+    EventData, Fetched, HealthCheck, HostStarted, HostStopped, LabelsChanged, LinkDeleted,
+    LinkSetFailed, ProviderClaims, ProviderProgress, ProviderStartFailed, ProviderStarted,
+    ProviderStopped,
 };
 
 use std::time::SystemTime;

@@ -5,13 +5,15 @@
 //! | subject | published by | subscribed by | queue group | payload, reply |
 //! | --- | --- | --- | --- | --- |
 //! | `C.host.ping` | clients | every host | | empty; a host description each |
-//! | `C.host.{get,stop}.<host>` | clients | that host | | see `control` |
+//! | `C.host.{get,stop,links,stats}.<host>` | clients | that host | | see `control` |
 //! | `C.label.{put,del}.<host>` | clients | that host | | see `control` |
 //! | `C.{component,provider}.auction` | clients | every host | | a bid each, or silence where the host cannot |
 //! | `C.component.{scale,update,call}.<host>` | clients | that host | | see `control` |
+//! | `C.component.{spy,logs}.<host>` | clients | that host | | see `control::observe`; many replies |
 //! | `C.provider.{start,stop}.<host>` | clients | that host | | see `control` |
 //! | `C.link.{put,del,get}` | clients | every host | `C.link` | see `control` |
 //! | `C.claims.get` | clients | every host | `C.claims` | see `control` |
+//! | `C.registry.put` | clients | every host | | credentials; none, but an acknowledgement where it has a reply subject |
 //! | `C.config.{put,get,del}.<name>` | clients | every host | `C.config` | see `control` |
 //! | `wasmbus.evt.{lattice}.{event}` | hosts | anyone | | a CloudEvent; none |
 //! | `trellis.rpc.v1.{lattice}.{host}.{sender}` | hosts | that host | | a sealed frame; answers go to the sender's own rpc subject |
@@ -25,6 +27,9 @@ use crate::id::{EntityId, LatticeName};
 
 /// Prefix of the control interface where nothing else is configured.
 pub const CONTROL_PREFIX_DEFAULT: &str = "wasmbus.ctl";
+
+/// Longest control prefix, in bytes.
+pub const CONTROL_PREFIX_BYTES_MAX: usize = 128;
 
 /// The version token of the control interface.
 const CONTROL_VERSION: &str = "v1";
@@ -84,7 +89,10 @@ impl Subjects {
 
     /// What every host subscribes to without a queue group, beside the auctions.
     pub fn control_broadcast(&self) -> Vec<String> {
-        vec![self.control("host", "ping")]
+        vec![
+            self.control("host", "ping"),
+            self.control("registry", "put"),
+        ]
     }
 
     /// What every host subscribes to in a queue group: pairs of subject and group.
@@ -153,6 +161,21 @@ impl Subjects {
     }
 }
 
+/// Checks a control prefix: tokens of letters, digits, `-` and `_` with dots between.
+///
+/// # Errors
+/// What is wrong with it, as a sentence.
+pub fn check_control_prefix(prefix: &str) -> Result<(), String> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let is_token = |token: &str| !token.is_empty() && token.chars().all(legal);
+    if prefix.len() <= CONTROL_PREFIX_BYTES_MAX && prefix.split('.').all(is_token) {
+        return Ok(());
+    }
+    Err(format!(
+        "`{prefix}` is no prefix of subjects; give at most {CONTROL_PREFIX_BYTES_MAX} letters, digits, `-` and `_`, with single dots between"
+    ))
+}
+
 /// Name of the key-value bucket that holds a lattice's links and public claims.
 pub fn lattice_data_bucket(lattice: &LatticeName) -> String {
     format!("LATTICEDATA_{lattice}")
@@ -213,6 +236,32 @@ mod tests {
                 .argument,
             None
         );
+    }
+
+    #[test]
+    fn a_control_prefix_is_tokens_with_dots_between() {
+        for prefix in [
+            CONTROL_PREFIX_DEFAULT,
+            "a",
+            "my-org.ctl_2",
+            &"x".repeat(128),
+        ] {
+            assert_eq!(check_control_prefix(prefix), Ok(()));
+        }
+        for prefix in [
+            "",
+            ".",
+            "a.",
+            ".a",
+            "a..b",
+            "a.*",
+            ">",
+            "a b",
+            "ü",
+            &"x".repeat(129),
+        ] {
+            assert!(check_control_prefix(prefix).is_err(), "{prefix}");
+        }
     }
 
     #[test]

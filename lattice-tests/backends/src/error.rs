@@ -59,6 +59,6 @@ impl BackendError {
 
     /// Whether another attempt on another port may help.
     pub(crate) fn is_port_taken(&self) -> bool {
-        matches!(self, Self::Ended { log, .. } if log.contains("Address already in use"))
+        matches!(self, Self::Ended { log, .. } if log.to_lowercase().contains("address already in use"))
     }
 }

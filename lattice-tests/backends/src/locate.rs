@@ -13,8 +13,11 @@ pub const REDIS_SERVER_VARIABLE: &str = "TRELLIS_REDIS_SERVER";
 /// Environment variable with the directory that holds `initdb` and `postgres`.
 pub const POSTGRES_BIN_VARIABLE: &str = "TRELLIS_POSTGRES_BIN";
 
-/// Directory, below the target directory, of what `cargo xtask setup` unpacked.
-pub const UNPACKED: &str = "tools/backends/bin";
+/// Environment variable with the path of `docker-registry`.
+pub const DOCKER_REGISTRY_VARIABLE: &str = "TRELLIS_DOCKER_REGISTRY";
+
+/// Directories, below the target directory, of what `cargo xtask setup` unpacked.
+pub const UNPACKED: &[&str] = &["tools/backends/bin", "tools/docker-registry/bin"];
 
 /// Oldest PostgreSQL that is used.
 pub const POSTGRES_MAJOR_MIN: u32 = 15;
@@ -33,22 +36,35 @@ const POSTGRES_HOMES: &[(&str, &str, &str)] = &[
 /// # Errors
 /// [`BackendError::NotInstalled`], with how to get it.
 pub fn redis_server() -> Result<PathBuf, BackendError> {
-    const PROGRAM: &str = "redis-server";
-    if let Some(path) = named(REDIS_SERVER_VARIABLE) {
+    let remedy = remedy("redis-server", "redis", REDIS_SERVER_VARIABLE);
+    program("redis-server", REDIS_SERVER_VARIABLE, remedy)
+}
+
+/// The `docker-registry` to start.
+///
+/// # Errors
+/// [`BackendError::NotInstalled`], with how to get it.
+pub fn docker_registry() -> Result<PathBuf, BackendError> {
+    let remedy = format!(
+        "`cargo xtask setup` gets it, as does `apt-get install docker-registry` (which starts a service, too), or set \
+         {DOCKER_REGISTRY_VARIABLE} to the program of the distribution project"
+    );
+    program("docker-registry", DOCKER_REGISTRY_VARIABLE, remedy)
+}
+
+fn program(program: &'static str, variable: &str, remedy: String) -> Result<PathBuf, BackendError> {
+    if let Some(path) = named(variable) {
         return match path.is_file() {
             true => Ok(path),
-            false => Err(misnamed(PROGRAM, REDIS_SERVER_VARIABLE)),
+            false => Err(misnamed(program, variable)),
         };
     }
     on_path()
         .into_iter()
         .chain(unpacked())
-        .map(|directory| directory.join(PROGRAM))
+        .map(|directory| directory.join(program))
         .find(|path| path.is_file())
-        .ok_or_else(|| BackendError::NotInstalled {
-            program: PROGRAM,
-            remedy: remedy("redis-server", "redis", REDIS_SERVER_VARIABLE),
-        })
+        .ok_or(BackendError::NotInstalled { program, remedy })
 }
 
 /// The directory with PostgreSQL's server programs, the newest version where there are several.
@@ -110,7 +126,7 @@ fn unpacked() -> Vec<PathBuf> {
     running
         .ancestors()
         .skip(1)
-        .map(|directory| directory.join(UNPACKED))
+        .flat_map(|directory| UNPACKED.iter().map(|unpacked| directory.join(unpacked)))
         .filter(|directory| directory.is_dir())
         .collect()
 }

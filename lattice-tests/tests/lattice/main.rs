@@ -1,15 +1,20 @@
 //! The end-to-end tests: each module is a chapter of what the lattice promises, shown with real servers.
 
 mod admission;
+mod artifacts;
 mod attack;
+mod control_api;
 mod crash;
+mod doctor;
 mod doors;
 mod faults;
 mod guide;
 mod hello;
+mod import;
 mod limits;
 mod load;
 mod messaging;
+mod observing;
 mod outage;
 mod outgoing;
 mod placement;
@@ -18,7 +23,12 @@ mod refusals;
 mod setting;
 mod shortlink;
 mod shutdown;
+mod signed;
 mod sizes;
+mod spying;
 mod state;
 mod streams;
+mod terminal;
+mod updates;
 mod wash;
+mod wash_artifacts;

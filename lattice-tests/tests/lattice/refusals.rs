@@ -117,7 +117,7 @@ async fn an_export_that_outsiders_call_needs_a_grant_as_well() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_file_is_refused() {
     let failed = refusal_of(|_| Vec::new()).await;
-    assert_eq!(failed.code, "artifact-unreadable");
+    assert_eq!(failed.code, "artifact-empty");
     assert!(failed.error.contains("is empty"), "{failed:?}");
 }
 
@@ -129,13 +129,13 @@ async fn a_truncated_component_is_refused() {
         component
     })
     .await;
-    assert_eq!(failed.code, "component-truncated");
+    assert_eq!(failed.code, "artifact-truncated");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_is_no_webassembly_is_refused() {
     let failed = refusal_of(|_| b"#!/bin/sh\nexit 0\n".to_vec()).await;
-    assert_eq!(failed.code, "component-not-wasm");
+    assert_eq!(failed.code, "not-a-component");
 }
 
 #[tokio::test(flavor = "multi_thread")]

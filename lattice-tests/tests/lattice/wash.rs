@@ -1,79 +1,18 @@
 //! The command line against a lattice that is there: what it prints, for people and for programs, and how it exits.
 
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+mod leaf;
+mod lost;
+mod mask;
+mod sessions;
+mod shell;
+mod transcript;
+mod up;
 
-use serde_json::{Value, json};
-use trellis_lattice_tests::binary::program;
-use trellis_lattice_tests::{HostFixture, HostId as _, Lattice, eventually};
+use serde_json::json;
+use trellis_lattice_tests::{HostId as _, eventually};
 use trellis_protocol::Link;
 
-/// What a command came to.
-#[derive(Debug)]
-struct Outcome {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-impl Outcome {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout)
-            .unwrap_or_else(|error| panic!("{error} in what was printed: {self:?}"))
-    }
-}
-
-/// A shell with a home of its own, whose `wash` knows the lattice.
-struct Shell {
-    lattice: Lattice,
-    host: HostFixture,
-    home: PathBuf,
-}
-
-impl Shell {
-    async fn open() -> Self {
-        let lattice = Lattice::start().await;
-        let host = lattice.host("alpha").start().await;
-        let home = lattice.files().join("home");
-        std::fs::create_dir(&home).expect("a directory can be made in a new one");
-        Self {
-            lattice,
-            host,
-            home,
-        }
-    }
-
-    async fn wash(&self, arguments: &[&str]) -> Outcome {
-        let mut command = Command::new(program("wash"));
-        command
-            .args(arguments)
-            .env_clear()
-            .env("HOME", &self.home)
-            .env("TRELLIS_NATS_URL", self.lattice.url())
-            .env("TRELLIS_LATTICE", self.lattice.name())
-            .current_dir(&self.home)
-            .stdin(Stdio::null());
-        let output = tokio::task::spawn_blocking(move || command.output())
-            .await
-            .expect("running a command does not panic")
-            .expect("the program can be run");
-        Outcome {
-            code: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
-    }
-
-    async fn json(&self, arguments: &[&str]) -> Value {
-        let outcome = self
-            .wash(&[arguments, &["--output", "json"]].concat())
-            .await;
-        assert_eq!(outcome.code, Some(0), "{arguments:?}: {outcome:?}");
-        let printed = outcome.json();
-        assert_eq!(printed["success"], true, "{printed}");
-        printed
-    }
-}
+use shell::Shell;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn six_lines_of_wash_bring_an_actor_to_answer() {

@@ -9,6 +9,12 @@ use trellis_provider_sdk::outgoing::remove_reserved;
 
 use crate::config::{FIELDS, HEAD_BYTES};
 
+/// Where a request's place in a trace is said (W3C Trace Context).
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// Where the trace's id stands in it.
+const TRACE_ID: std::ops::Range<usize> = 3..35;
+
 /// Fields that concern one connection alone (RFC 9110, section 7.6.1). The connections on both sides have their own.
 static HOP_BY_HOP: [HeaderName; 8] = [
     CONNECTION,
@@ -35,6 +41,26 @@ pub(crate) fn prepare_request(fields: &mut HeaderMap) {
     }
     // Set anew from the URI.
     fields.remove(HOST);
+}
+
+/// Has a request say which span of which trace it belongs to. A guest that has sent it on as it came in, or not at all, is
+/// taken to mean its own call; one that names another trace does its own tracing, and is left alone.
+pub(crate) fn continue_trace(fields: &mut HeaderMap, traceparent: Option<&str>) {
+    let Some(traceparent) = traceparent else {
+        return;
+    };
+    let mut named = fields.get_all(TRACEPARENT).iter();
+    let is_other = named.any(|value| {
+        let own = traceparent.as_bytes().get(TRACE_ID);
+        own.is_none() || value.as_bytes().get(TRACE_ID) != own
+    });
+    if is_other {
+        return;
+    }
+    // Whatever is no value of a field is no context either.
+    if let Ok(value) = HeaderValue::from_str(traceparent) {
+        fields.insert(TRACEPARENT, value);
+    }
 }
 
 /// Leaves what is for the guest. A server cannot pass for the provider: see [`trellis_provider_sdk::outgoing`].
@@ -98,6 +124,34 @@ mod tests {
         ]);
         prepare_request(&mut request);
         assert_eq!(request, fields(&[("accept", "*/*"), ("te", "trailers")]));
+    }
+
+    #[test]
+    fn a_request_continues_the_trace_of_its_call_unless_the_guest_names_another() {
+        const CALL: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        const IN: &str = "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01";
+        const OTHER: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        for (guest, sent) in [
+            (None, CALL),
+            (Some(IN), CALL),
+            (Some(OTHER), OTHER),
+            (Some("x"), "x"),
+        ] {
+            let mut request = HeaderMap::new();
+            if let Some(guest) = guest {
+                request.insert(TRACEPARENT, HeaderValue::from_static(guest));
+            }
+            continue_trace(&mut request, Some(CALL));
+            assert_eq!(
+                request.get(TRACEPARENT).map(HeaderValue::as_bytes),
+                Some(sent.as_bytes())
+            );
+        }
+        let mut request = HeaderMap::new();
+        for nothing in [None, Some("a\nb")] {
+            continue_trace(&mut request, nothing);
+            assert!(request.is_empty());
+        }
     }
 
     #[test]

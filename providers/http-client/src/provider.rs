@@ -18,6 +18,7 @@ use trellis_provider_sdk::{
 use crate::config::{Config, LinkConfig};
 use crate::connect::Connector;
 use crate::exchange::LinkClient;
+use crate::fields;
 use crate::pool::Pool;
 use crate::resolve::{Resolver, SystemResolver};
 use crate::tls;
@@ -222,7 +223,7 @@ impl Provider for HttpClient {
         }
     }
 
-    async fn http(&self, call: Call, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+    async fn http(&self, call: Call, mut request: HttpRequest) -> Result<HttpResponse, Refusal> {
         if self.draining.is_cancelled() {
             return Err(Refusal::new(
                 RefusalCode::Draining,
@@ -245,6 +246,7 @@ impl Provider for HttpClient {
             )
             .with_remedy("`requests_max` of the link allows more"));
         };
+        fields::continue_trace(request.headers_mut(), call.traceparent.as_deref());
         let counted = (slot, self.exchanges.token());
         Ok(client
             .send(request, call.deadline, counted)

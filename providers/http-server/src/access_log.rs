@@ -11,6 +11,9 @@ use crate::route::Route;
 /// The status of a line whose client went away before there was a response.
 pub(crate) const CLIENT_GONE: u16 = 499;
 
+/// Where the trace's id stands in a `traceparent`.
+const TRACE_ID: std::ops::Range<usize> = 3..35;
+
 /// What is known of a request so far.
 #[derive(Debug)]
 pub(crate) struct AccessLine {
@@ -18,6 +21,8 @@ pub(crate) struct AccessLine {
     uri: Uri,
     begun: Instant,
     route: Option<(EntityId, LinkName)>,
+    /// The trace that the client has begun.
+    trace: Option<String>,
     pub(crate) status: u16,
 }
 
@@ -30,6 +35,7 @@ impl AccessLine {
                 uri: request.uri.clone(),
                 begun,
                 route: None,
+                trace: None,
                 status: CLIENT_GONE,
             })
         })
@@ -38,6 +44,11 @@ impl AccessLine {
     /// Says who answers.
     pub(crate) fn set_route(&mut self, route: &Route) {
         self.route = Some((route.target.clone(), route.link.clone()));
+    }
+
+    /// Says to which trace the client's request belongs.
+    pub(crate) fn set_trace(&mut self, traceparent: &str) {
+        self.trace = traceparent.get(TRACE_ID).map(str::to_owned);
     }
 
     /// Writes the line. The query stays out: it may hold secrets.
@@ -55,6 +66,7 @@ impl AccessLine {
             duration_us = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX),
             actor_id = actor,
             link,
+            trace_id = self.trace.as_deref(),
             complete = is_complete,
             "request"
         );

@@ -92,6 +92,9 @@ pub(crate) async fn answer(
         Ok(route) => {
             if let Some(line) = &mut exchange.line {
                 line.set_route(&route);
+                if let Some(traceparent) = traceparent(&parts.headers) {
+                    line.set_trace(&traceparent);
+                }
             }
             let mut response = match hand_on(&exchange, &route, parts, body, now).await {
                 Ok(response) => response,

@@ -260,6 +260,7 @@ impl Live {
         subject: String,
         reply_to: Option<String>,
         body: Bytes,
+        traceparent: Option<&str>,
         until: Instant,
     ) -> Result<(), Failure> {
         self.check_size(&body)?;
@@ -273,7 +274,8 @@ impl Live {
         };
         let complaint = self.events.denied.watch(Attempt::Publish, &subject);
         let (expected, lost) = (self.inbox.expect()?, self.losses());
-        self.send(subject.clone(), reply_to, body, until).await?;
+        self.send(subject.clone(), reply_to, body, traceparent, until)
+            .await?;
         self.confirm(expected, lost, until).await?;
         // The complaint, if there was one, came first, but by another task.
         match &turn {
@@ -294,6 +296,7 @@ impl Live {
         &self,
         subject: String,
         body: Bytes,
+        traceparent: Option<&str>,
         until: Instant,
     ) -> Result<Message, Failure> {
         self.check_size(&body)?;
@@ -301,7 +304,7 @@ impl Live {
         let began = Instant::now();
         let mut expected = self.inbox.expect()?;
         let address = expected.address.clone();
-        self.send(subject.clone(), Some(address), body, until)
+        self.send(subject.clone(), Some(address), body, traceparent, until)
             .await?;
         let answer = tokio::select! {
             answer = timeout_at(until, expected.arrive()) => answer,
@@ -363,7 +366,7 @@ impl Live {
             permissions: Option<IgnoredAny>,
         }
         let until = Instant::now() + PERMISSIONS_WITHIN;
-        let asked = self.request(USER_INFO.to_owned(), Bytes::new(), until);
+        let asked = self.request(USER_INFO.to_owned(), Bytes::new(), None, until);
         // A server that does not say is taken for one that forbids something.
         if let Ok(message) = asked.await
             && let Ok(answer) = serde_json::from_slice::<Answer>(&message.payload)
@@ -406,16 +409,21 @@ impl Live {
         subject: String,
         reply_to: Option<String>,
         body: Bytes,
+        traceparent: Option<&str>,
         until: Instant,
     ) -> Result<(), Failure> {
+        let header = trace::header(traceparent, body.len(), self.client.max_payload());
+        let client = &self.client;
         let sent = async {
-            match reply_to {
-                Some(reply_to) => {
-                    self.client
-                        .publish_with_reply(subject, reply_to, body)
+            match (reply_to, header) {
+                (Some(reply_to), None) => client.publish_with_reply(subject, reply_to, body).await,
+                (None, None) => client.publish(subject, body).await,
+                (Some(reply_to), Some(header)) => {
+                    client
+                        .publish_with_reply_and_headers(subject, reply_to, header, body)
                         .await
                 }
-                None => self.client.publish(subject, body).await,
+                (None, Some(header)) => client.publish_with_headers(subject, header, body).await,
             }
         };
         match timeout_at(until, sent).await {

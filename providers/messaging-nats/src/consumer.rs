@@ -40,7 +40,7 @@ impl Consumer for Messaging {
                 until = until.min(Instant::now() + own);
             }
             let live = sender.connection.up(until).await?;
-            live.request(subject, body.into(), until).await
+            live.request(subject, body.into(), trace(call), until).await
         };
         let answered = requested.await.map(|message| BrokerMessage {
             subject: message.subject.into_string(),
@@ -69,10 +69,10 @@ async fn publish(call: &Call, sender: &Sender, message: BrokerMessage) -> Result
         .may(&call.source, &message.subject);
     match sender.config.ack {
         // No stream keeps what goes to somebody's inbox.
-        PublishAck::Stream if !is_answer => publish_to_stream(live, message, until).await,
+        PublishAck::Stream if !is_answer => publish_to_stream(live, message, trace(call), until).await,
         _ => {
             let body = Bytes::from(message.body);
-            live.publish(message.subject, message.reply_to, body, until)
+            live.publish(message.subject, message.reply_to, body, trace(call), until)
                 .await
         }
     }
@@ -93,6 +93,7 @@ struct StreamError {
 async fn publish_to_stream(
     live: &Live,
     message: BrokerMessage,
+    traceparent: Option<&str>,
     until: Instant,
 ) -> Result<(), Failure> {
     let stream = |reason: String| Failure::Stream { reason };
@@ -101,7 +102,7 @@ async fn publish_to_stream(
         return Err(stream(reason.to_owned()));
     }
     let answer = match live
-        .request(message.subject, message.body.into(), until)
+        .request(message.subject, message.body.into(), traceparent, until)
         .await
     {
         Ok(answer) => answer,
@@ -121,6 +122,11 @@ async fn publish_to_stream(
         (_, Some(error)) => Err(stream(shown(&error.description.unwrap_or_default()))),
         (None, None) => Err(stream("somebody else answered".to_owned())),
     }
+}
+
+/// The trace that a call belongs to.
+fn trace(call: &Call) -> Option<&str> {
+    call.traceparent.as_deref()
 }
 
 /// Until when an answer is worth anything.

@@ -65,8 +65,12 @@ impl NotHandled {
 }
 
 impl Delivery {
-    /// Hands a message to the actor, again and again for a while where it has no room for it.
-    pub(crate) async fn deliver(&self, message: BrokerMessage) -> Result<(), NotHandled> {
+    /// Hands a message of this trace to the actor, again and again for a while where it has no room for it.
+    pub(crate) async fn deliver(
+        &self,
+        message: BrokerMessage,
+        traceparent: Option<String>,
+    ) -> Result<(), NotHandled> {
         if message.body.len() > BODY_BYTES_MAX {
             return Err(NotHandled::TooLarge {
                 bytes: message.body.len(),
@@ -83,6 +87,7 @@ impl Delivery {
             link: receiver.link,
             deadline,
             cancel: self.kill.child_token(),
+            traceparent,
         });
         let mut offers = 0;
         loop {

@@ -13,6 +13,7 @@
 
 pub mod config;
 pub mod subject;
+mod trace;
 
 mod answers;
 mod backoff;

@@ -179,13 +179,14 @@ impl<'a> Listening<'a> {
         {
             self.waiting_bytes -= bytes_of(&message);
             let delivery = self.delivery.clone();
+            let traceparent = trace::of(message.headers.as_ref());
             let message = BrokerMessage {
                 subject: message.subject.into_string(),
                 body: message.payload.into(),
                 reply_to: message.reply.map(|reply| reply.into_string()),
             };
             self.handling
-                .spawn(async move { delivery.deliver(message).await });
+                .spawn(async move { delivery.deliver(message, traceparent).await });
         }
     }
 

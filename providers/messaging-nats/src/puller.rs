@@ -260,12 +260,14 @@ async fn handle(
 ) -> Option<Unhandled> {
     let delivered = message.info().map_or(1, |info| info.delivered.max(1));
     let (message, acker) = message.split();
-    let handling = delivery.deliver(BrokerMessage {
+    let traceparent = trace::of(message.headers.as_ref());
+    let message = BrokerMessage {
         subject: message.subject.into_string(),
         body: message.payload.into(),
         // The reply subject of a stream's message is for acknowledgements, which are the provider's business.
         reply_to: None,
-    });
+    };
+    let handling = delivery.deliver(message, traceparent);
     tokio::pin!(handling);
     let mut progress = tokio::time::interval((ack_wait / 3).max(PROGRESS_MIN));
     progress.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

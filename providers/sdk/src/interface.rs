@@ -59,6 +59,8 @@ pub struct ActorCaller<'a> {
     pub deadline: Instant,
     /// Cancelling it stops the actor's work.
     pub cancel: CancellationToken,
+    /// W3C trace context of what the provider calls for.
+    pub traceparent: Option<String>,
 }
 
 impl Caller for ActorCaller<'_> {
@@ -77,7 +79,7 @@ impl Caller for ActorCaller<'_> {
             deadline: self.deadline,
             cancel: self.cancel.clone(),
             idempotent: false,
-            traceparent: None,
+            traceparent: self.traceparent.clone(),
         };
         self.outbound.invoke(call).await
     }

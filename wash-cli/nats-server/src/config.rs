@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use crate::topology::Topology;
+
 /// Largest log file before the server starts a new one, in bytes.
 const LOG_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
@@ -14,8 +16,8 @@ const LOG_FILES_MAX: u32 = 2;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// The server's configuration language has no way to write this path.
-    #[error("{} can't stand in a nats-server configuration: it is not plain UTF-8", path.display())]
+    /// The server's configuration language has no way to write this path or value.
+    #[error("{:?} can't stand in a nats-server configuration: it is not plain UTF-8 in one line", path.display())]
     Path {
         /// The path.
         path: PathBuf,
@@ -38,6 +40,7 @@ pub(crate) struct Config<'a> {
     pub(crate) log_file: &'a Path,
     pub(crate) pid_file: &'a Path,
     pub(crate) ports_dir: &'a Path,
+    pub(crate) topology: &'a Topology,
     pub(crate) extra: Option<&'a str>,
 }
 
@@ -66,11 +69,13 @@ impl Config<'_> {
             // The default flushes to disk every two minutes: a crash would bring back leases and revisions that
             // others have already seen replaced.
             let directory = quoted(utf8(directory)?);
+            let domain = self.topology.domain()?;
             line(
                 "jetstream",
-                &format!("{{ store_dir: {directory}, sync_interval: always }}"),
+                &format!("{{ store_dir: {directory}, sync_interval: always{domain} }}"),
             );
         }
+        text.push_str(&self.topology.render(self.host)?);
         if let Some(extra) = self.extra {
             text.push_str(extra);
             text.push('\n');
@@ -89,7 +94,7 @@ fn server_name(name: &str) -> Result<&str, ConfigError> {
     Ok(name)
 }
 
-fn utf8(path: &Path) -> Result<&str, ConfigError> {
+pub(crate) fn utf8(path: &Path) -> Result<&str, ConfigError> {
     path.to_str()
         .filter(|text| !text.chars().any(char::is_control))
         .ok_or_else(|| ConfigError::Path {
@@ -98,7 +103,7 @@ fn utf8(path: &Path) -> Result<&str, ConfigError> {
 }
 
 /// A string of the configuration language. Only the backslash and the quote are special between quotes.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let escaped = text.replace('\\', "\\\\").replace('"', "\\\"");
     format!("\"{escaped}\"")
 }
@@ -112,6 +117,14 @@ mod tests {
 
     use super::*;
 
+    static ALONE: Topology = Topology {
+        remote: None,
+        leaf_port: None,
+        cluster: None,
+        websocket_port: None,
+        js_domain: None,
+    };
+
     fn config() -> Config<'static> {
         Config {
             server_name: Some("one"),
@@ -121,6 +134,7 @@ mod tests {
             log_file: Path::new("/s/log"),
             pid_file: Path::new("/s/pid"),
             ports_dir: Path::new("/s/ports"),
+            topology: &ALONE,
             extra: None,
         }
     }

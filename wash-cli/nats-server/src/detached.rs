@@ -42,7 +42,7 @@ impl Detached {
         }
     }
 
-    /// The server that runs on a store directory, if one does and it listens on 127.0.0.1 or every address.
+    /// The server that runs on a store directory, if one does.
     ///
     /// # Errors
     ///
@@ -57,7 +57,12 @@ impl Detached {
             ports => ports?,
         };
         Ok(ports.map(|ports| Self {
-            url: ports.url(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            url: ports.url(
+                ports
+                    .address
+                    .filter(|address| !address.is_unspecified())
+                    .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            ),
             pid: ports.pid,
             store,
         }))

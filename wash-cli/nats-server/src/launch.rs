@@ -13,6 +13,7 @@ use crate::detached::{self, Detached};
 use crate::ports::Ports;
 use crate::store::{Store, StoreLock};
 use crate::supervisor::{self, Running};
+use crate::topology::Topology;
 
 /// How long a server may take until it serves, unless [`Launch::ready_within`] says otherwise. An empty store takes
 /// some 50 ms; the rest is room for recovering a large one on a busy machine.
@@ -33,6 +34,7 @@ pub struct Launch {
     port: Option<u16>,
     jetstream: bool,
     server_name: Option<String>,
+    topology: Topology,
     extra_config: Option<String>,
     ready_within: Duration,
 }
@@ -108,6 +110,7 @@ impl Launch {
             port: None,
             jetstream: true,
             server_name: None,
+            topology: Topology::default(),
             extra_config: None,
             ready_within: READY_WITHIN_DEFAULT,
         }
@@ -139,6 +142,13 @@ impl Launch {
     #[must_use]
     pub fn server_name(mut self, name: impl Into<String>) -> Self {
         self.server_name = Some(name.into());
+        self
+    }
+
+    /// Where the server stands among others; by default alone.
+    #[must_use]
+    pub fn topology(mut self, topology: Topology) -> Self {
+        self.topology = topology;
         self
     }
 
@@ -199,7 +209,9 @@ impl Launch {
                 store_dir: self.store_dir.clone(),
             })?;
         let log = store.clear().map_err(in_store)?;
-        fs::write(store.config(), self.config(&store)?).map_err(in_store)?;
+        store
+            .write_config(&self.config(&store)?)
+            .map_err(in_store)?;
         let mut child = spawn(&self.executable, &store.config(), lock, log).map_err(|source| {
             StartError::Spawn {
                 executable: self.executable.clone(),
@@ -230,6 +242,7 @@ impl Launch {
             log_file: &store.log(),
             pid_file: &store.pid_file(),
             ports_dir: &store.ports_dir(),
+            topology: &self.topology,
             extra: self.extra_config.as_deref(),
         }
         .render()

@@ -24,6 +24,7 @@ mod ports;
 mod probe;
 mod store;
 mod supervisor;
+mod topology;
 mod version;
 pub mod wheel;
 
@@ -32,7 +33,10 @@ pub use config::ConfigError;
 pub use detached::Detached;
 pub use fetch::FetchError;
 pub use launch::{Launch, READY_WITHIN_DEFAULT, StartError};
-pub use locate::{LocateError, NatsServer, Origin, PATH_VARIABLE, Skipped, explicit_path, locate};
+pub use locate::{
+    LocateError, NatsServer, Origin, PATH_VARIABLE, Skipped, explicit_path, find, locate,
+};
 pub use probe::ProbeError;
 pub use supervisor::{Running, StopError, Stopped};
+pub use topology::{Cluster, Remote, Topology};
 pub use version::{VERSION_MIN, Version};

@@ -140,6 +140,27 @@ pub fn locate(explicit: Option<&Path>, cache_dir: &Path) -> Result<NatsServer, L
     locate_with(explicit, cache_dir, &search_path, fetch)
 }
 
+/// Finds a server as [`locate`] does, but downloads none: `None` where it would have to.
+///
+/// Blocks for a few tens of milliseconds.
+///
+/// # Errors
+///
+/// [`LocateError::Explicit`] and [`LocateError::ExplicitTooOld`] about `explicit`.
+pub fn find(explicit: Option<&Path>, cache_dir: &Path) -> Result<Option<NatsServer>, LocateError> {
+    let search_path = env::var_os("PATH").unwrap_or_default();
+    let not_tried = |_: &Path| {
+        Err(FetchError::Download {
+            why: "not tried".to_owned(),
+        })
+    };
+    match locate_with(explicit, cache_dir, &search_path, not_tried) {
+        Ok(server) => Ok(Some(server)),
+        Err(LocateError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 fn locate_with(
     explicit: Option<&Path>,
     cache_dir: &Path,

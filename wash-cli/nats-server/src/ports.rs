@@ -18,6 +18,8 @@ pub(crate) struct Ports {
     pub(crate) pid: u32,
     /// `nats` or `tls`.
     pub(crate) scheme: String,
+    /// The address that it names first. One that listens everywhere names every address of the machine.
+    pub(crate) address: Option<IpAddr>,
     /// The port for clients.
     pub(crate) port: u16,
 }
@@ -35,8 +37,13 @@ impl Ports {
             if fs::metadata(&path)?.len() > FILE_BYTES_MAX {
                 continue;
             }
-            if let Some((scheme, port)) = client_port(&fs::read_to_string(&path)?) {
-                return Ok(Some(Self { pid, scheme, port }));
+            if let Some((scheme, address, port)) = client_port(&fs::read_to_string(&path)?) {
+                return Ok(Some(Self {
+                    pid,
+                    scheme,
+                    address,
+                    port,
+                }));
             }
         }
         Ok(None)
@@ -57,11 +64,11 @@ fn pid_of(file_name: &str) -> Option<u32> {
     pid.parse().ok()
 }
 
-/// Scheme and port of the first client URL, once the text is whole.
+/// Scheme, address and port of the first client URL, once the text is whole.
 ///
 /// The file is written by a program we started, in one fixed shape, so looking for the one member is enough; a JSON
 /// parser would be this crate's largest dependency.
-fn client_port(text: &str) -> Option<(String, u16)> {
+fn client_port(text: &str) -> Option<(String, Option<IpAddr>, u16)> {
     if !text.trim_end().ends_with('}') {
         return None;
     }
@@ -70,8 +77,9 @@ fn client_port(text: &str) -> Option<(String, u16)> {
     let (list, _) = list.split_once(']')?;
     let url = list.split('"').nth(1)?;
     let (scheme, address) = url.split_once("://")?;
-    let (_, port) = address.rsplit_once(':')?;
-    Some((scheme.to_owned(), port.parse().ok()?))
+    let (address, port) = address.rsplit_once(':')?;
+    let address = address.trim_matches(['[', ']']).parse().ok();
+    Some((scheme.to_owned(), address, port.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -82,7 +90,11 @@ mod tests {
     fn the_client_port_is_found_among_others() {
         let text =
             "{\"monitoring\":[\"http://127.0.0.1:8222\"],\"nats\":[\"nats://127.0.0.1:40123\"]}";
-        assert_eq!(client_port(text), Some(("nats".to_owned(), 40123)));
+        let localhost = Some(std::net::Ipv4Addr::LOCALHOST.into());
+        assert_eq!(
+            client_port(text),
+            Some(("nats".to_owned(), localhost, 40123))
+        );
     }
 
     #[test]

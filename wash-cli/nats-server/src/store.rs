@@ -109,6 +109,20 @@ impl Store {
         OpenOptions::new().append(true).open(&log)
     }
 
+    /// Writes the configuration, readable by its owner alone: a URL in it may hold a password.
+    pub(crate) fn write_config(&self, text: &str) -> io::Result<()> {
+        use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(self.config())?;
+        // One of an earlier start may have been wider.
+        file.set_permissions(fs::Permissions::from_mode(0o600))?;
+        io::Write::write_all(&mut file, text.as_bytes())
+    }
+
     /// Whether a server runs on this store.
     pub(crate) fn in_use(&self) -> io::Result<bool> {
         match File::open(self.lock_file()) {

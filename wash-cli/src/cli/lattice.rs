@@ -1,11 +1,12 @@
 //! Commands to a lattice: what runs where, who may call whom, with which configuration.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use trellis_protocol::{EntityId, LinkName};
 
-use super::{header, key_value};
+use super::{header, interval, key_value};
 
 /// Invocations that an actor may run at once on a host, if nobody says otherwise.
 pub const MAX_INSTANCES_DEFAULT: u32 = 100;
@@ -19,6 +20,17 @@ pub struct Placement {
     /// Label that the host must have; may be repeated
     #[arg(long, short = 'c', value_name = "KEY=VALUE", value_parser = key_value, conflicts_with = "host_id")]
     pub constraint: Vec<(String, String)>,
+    /// Milliseconds that hosts are asked, where none is named [default: as for plain questions]
+    #[arg(long, value_name = "MS", hide_short_help = true, value_parser = clap::value_parser!(u64).range(1..=600_000))]
+    pub auction_timeout_ms: Option<u64>,
+}
+
+/// What one invocation of an actor may use.
+#[derive(Debug, Clone, Args)]
+pub struct Limits {
+    /// Limit of each invocation, as `max_memory_limit=<bytes>` or `max_execution_time=<milliseconds>`; may be repeated
+    #[arg(long = "limit", alias = "component-limit", value_name = "NAME=VALUE", value_parser = key_value)]
+    pub limits: Vec<(String, String)>,
 }
 
 /// What a started actor or provider is given.
@@ -57,6 +69,9 @@ pub struct StartComponent {
     /// Invocations that may run at once
     #[arg(long, visible_alias = "count", aliases = ["max", "max-concurrent"], value_name = "N", default_value_t = MAX_INSTANCES_DEFAULT, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_instances: u32,
+    /// Within what.
+    #[command(flatten)]
+    pub limits: Limits,
     /// Where.
     #[command(flatten)]
     pub placement: Placement,
@@ -108,9 +123,43 @@ pub struct ScaleComponent {
     /// Replace what runs under this id if its reference is another one
     #[arg(long)]
     pub allow_update: bool,
+    /// Within what.
+    #[command(flatten)]
+    pub limits: Limits,
     /// With what.
     #[command(flatten)]
     pub given: Given,
+}
+
+/// `wash update …`.
+#[derive(Debug, Subcommand)]
+pub enum Update {
+    /// Replace a running actor by another version: it serves until the other one does
+    #[command(alias = "actor")]
+    Component(UpdateComponent),
+}
+
+/// `wash update component`.
+#[derive(Debug, Args)]
+pub struct UpdateComponent {
+    /// Its id in the lattice
+    #[arg(value_name = "COMPONENT-ID")]
+    pub id: EntityId,
+    /// The other version: a file, or a reference
+    #[arg(value_name = "NEW-COMPONENT-REF")]
+    pub reference: String,
+    /// Host, by its id or friendly name [default: the one that runs it]
+    #[arg(long, value_name = "HOST", conflicts_with = "all_hosts")]
+    pub host_id: Option<String>,
+    /// On every host that runs it, one after the other
+    #[arg(long)]
+    pub all_hosts: bool,
+    /// Remark in place of those of the running version; may be repeated
+    #[arg(long, short = 'a', alias = "annotations", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub annotation: Vec<(String, String)>,
+    /// Return once the host has the command, before its work is done
+    #[arg(long)]
+    pub skip_wait: bool,
 }
 
 /// `wash stop …`.
@@ -166,7 +215,7 @@ pub enum Link {
     Del(LinkDel),
     /// List links, as `wash get links`
     #[command(alias = "get")]
-    Query,
+    Query(Watch),
 }
 
 /// `wash link put`.
@@ -188,7 +237,12 @@ pub struct LinkPut {
     #[arg(value_name = "WIT-PACKAGE")]
     pub package: String,
     /// Interface, `store` in wasi:keyvalue/store; may be repeated
-    #[arg(long = "interface", required = true, value_name = "NAME")]
+    #[arg(
+        long = "interface",
+        alias = "interfaces",
+        required = true,
+        value_name = "NAME"
+    )]
     pub interfaces: Vec<String>,
     /// Named configuration for the source's end; may be repeated
     #[arg(long, value_name = "NAME")]
@@ -205,17 +259,23 @@ pub struct LinkPut {
 #[derive(Debug, Args)]
 pub struct LinkDel {
     /// Who calls
-    #[arg(value_name = "SOURCE-ID")]
-    pub source: EntityId,
+    #[arg(value_name = "SOURCE-ID", required_unless_present = "all")]
+    pub source: Option<EntityId>,
     /// Namespace of the WIT package
-    #[arg(value_name = "WIT-NAMESPACE")]
-    pub namespace: String,
+    #[arg(value_name = "WIT-NAMESPACE", required_unless_present = "all")]
+    pub namespace: Option<String>,
     /// Name of the WIT package
-    #[arg(value_name = "WIT-PACKAGE")]
-    pub package: String,
+    #[arg(value_name = "WIT-PACKAGE", required_unless_present = "all")]
+    pub package: Option<String>,
     /// Name of the link
     #[arg(long, short = 'l', value_name = "NAME", default_value = LinkName::DEFAULT)]
     pub link_name: LinkName,
+    /// Every link of the lattice
+    #[arg(long, conflicts_with_all = ["source", "link_name"])]
+    pub all: bool,
+    /// As --yes.
+    #[arg(long, hide = true)]
+    pub force: bool,
 }
 
 /// `wash config …`.
@@ -236,9 +296,12 @@ pub struct ConfigPut {
     /// Its name
     #[arg(value_name = "NAME")]
     pub name: String,
-    /// What it holds
-    #[arg(value_name = "KEY=VALUE", required = true, value_parser = key_value)]
+    /// What it holds; wins over the file
+    #[arg(value_name = "KEY=VALUE", required_unless_present = "from_file", value_parser = key_value)]
     pub pairs: Vec<(String, String)>,
+    /// File with what it holds: JSON (`.json`) or TOML (`.toml`) with texts, numbers and booleans, else lines KEY=VALUE
+    #[arg(long, short = 'f', alias = "file", value_name = "FILE")]
+    pub from_file: Option<PathBuf>,
 }
 
 /// The name of a configuration.
@@ -249,20 +312,45 @@ pub struct ConfigName {
     pub name: String,
 }
 
+/// `wash label`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "For example:\n  wash label fern zone=a,disk=ssd\n  wash label fern --delete zone"
+)]
+pub struct Label {
+    /// The host, by its id or friendly name
+    #[arg(value_name = "HOST-ID")]
+    pub host: String,
+    /// Labels to put; with --delete, their names
+    #[arg(value_name = "KEY=VALUE", value_delimiter = ',', required = true)]
+    pub labels: Vec<String>,
+    /// Take them off
+    #[arg(long)]
+    pub delete: bool,
+}
+
 /// `wash get …`.
 #[derive(Debug, Subcommand)]
 pub enum Get {
     /// Hosts that answer
     #[command(alias = "host")]
-    Hosts,
+    Hosts(Watch),
     /// What hosts run
     #[command(alias = "inventories")]
     Inventory(GetInventory),
-    /// Links
+    /// Links, and which hosts have applied them
     #[command(alias = "link")]
-    Links,
+    Links(Watch),
     /// Claims of what runs or ran
-    Claims,
+    Claims(Watch),
+}
+
+/// How often to look again.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct Watch {
+    /// Look again and again, this far apart, and show what has changed [default where none is given: 2s]
+    #[arg(long, short = 'w', value_name = "INTERVAL", num_args = 0..=1, default_missing_value = "2s", value_parser = interval)]
+    pub watch: Option<Duration>,
 }
 
 /// `wash get inventory`.
@@ -271,6 +359,9 @@ pub struct GetInventory {
     /// Host, by its id or friendly name [default: all]
     #[arg(value_name = "HOST-ID")]
     pub host: Option<String>,
+    /// How often.
+    #[command(flatten)]
+    pub watch: Watch,
 }
 
 /// `wash call`.

@@ -1,8 +1,13 @@
 //! `wash config`: named configurations, flat maps of strings.
 
+mod file;
+
+use std::collections::BTreeMap;
+
 use trellis_protocol::control::{Configuration, Request as _, lattice::check_config_name};
 
 use crate::cli::{self, ConfigPut};
+use crate::confirm::{Unattended, confirm_meanwhile};
 use crate::connection::Lattice;
 use crate::exit::Failure;
 use crate::outcome::remark;
@@ -19,14 +24,19 @@ pub(super) async fn run(command: cli::Config, settings: &Settings) -> Result<Rep
 
 async fn put(args: ConfigPut, settings: &Settings) -> Result<Report, Failure> {
     check_name(&args.name)?;
-    let mut config = Configuration::default();
+    let mut pairs = BTreeMap::new();
     for (key, value) in args.pairs {
-        if config.0.insert(key.clone(), value).is_some() {
+        if pairs.insert(key.clone(), value).is_some() {
             return Err(Failure::usage(format!(
                 "wash config put: {key} is given twice"
             )));
         }
     }
+    let mut config = Configuration(match &args.from_file {
+        Some(path) => file::read(path)?,
+        None => BTreeMap::new(),
+    });
+    config.0.extend(pairs);
     config
         .check()
         .map_err(|fault| Failure::usage(format!("wash config put: {fault}")))?;
@@ -75,6 +85,12 @@ async fn get(name: &str, settings: &Settings) -> Result<Report, Failure> {
 
 async fn delete(name: &str, settings: &Settings) -> Result<Report, Failure> {
     check_name(name)?;
+    confirm_meanwhile(
+        format!("delete the configuration {name}"),
+        settings.yes,
+        Unattended::Proceed,
+    )
+    .await?;
     let lattice = Lattice::connect(settings).await?;
     let message = lattice.client().del_config(name).await.map_err(|error| {
         lattice.failure(&format!("cannot delete the configuration {name}"), &error)

@@ -1,7 +1,10 @@
 //! `wash down`: stop what `wash up --detached` started in a state directory.
 //!
 //! The host is asked by its control subject, as any other host would be; where it does not answer, its process is
-//! signalled. A process id is believed only while the directory's lock is held and the process is as old as recorded.
+//! signalled. A process id is believed only while the directory's lock is held and the process is as old as recorded. Where
+//! several hosts share the NATS server, it ends with the last of them.
+
+mod purge;
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,8 +12,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use trellis_nats_server::Stopped;
 
-use crate::cli::Down;
+use crate::cli::{Down, PurgeJetstream};
 use crate::command::stop::stop_host;
+use crate::confirm::{Unattended, confirm};
 use crate::connection::Lattice;
 use crate::environment::Environment;
 use crate::exit::{Failure, FailureKind};
@@ -39,6 +43,8 @@ enum End {
     NotRunning,
     /// The server was there before the host, and stays.
     NotOurs,
+    /// Other hosts use the server, and it stays.
+    InUse,
 }
 
 impl End {
@@ -48,6 +54,7 @@ impl End {
             Self::Killed => "killed",
             Self::NotRunning => "not-running",
             Self::NotOurs => "not-ours",
+            Self::InUse => "in-use",
         }
     }
 
@@ -55,9 +62,16 @@ impl End {
         match self {
             Self::NotRunning => "not running",
             Self::NotOurs => "not ours, left as it is",
+            Self::InUse => "used by other hosts, left as it is",
             Self::Stopped | Self::Killed => self.word(),
         }
     }
+}
+
+/// A host that runs here.
+struct Running {
+    state_dir: StateDir,
+    record: Record,
 }
 
 pub(super) fn run(
@@ -65,30 +79,192 @@ pub(super) fn run(
     settings: &Settings,
     environment: &mut Environment,
 ) -> Result<Report, Failure> {
-    let state_dir = StateDir::resolve(args.state_dir.as_deref(), environment)?;
-    let record = wait_for_record(&state_dir)?;
-    let host = match &record {
-        Some(record) => stop_the_host(&state_dir, record, settings)?,
-        None => End::NotRunning,
+    let root = StateDir::resolve(args.state_dir.as_deref(), environment)?;
+    let (chosen, others) = choose(args, running(&root)?)?;
+    let purged_at = (args.purge_jetstream != PurgeJetstream::None)
+        .then(|| {
+            if others > 0 {
+                return Err(Failure::refused(
+                    "refused to delete what JetStream keeps: other hosts run here and need it; stop them too, with --all",
+                ));
+            }
+            let place = place(settings, chosen.first(), &root)?;
+            let what = purge::question(args.purge_jetstream, &place);
+            confirm(&what, settings.yes, Unattended::Refuse)?;
+            Ok(place)
+        })
+        .transpose()?;
+    let mut ends = Vec::with_capacity(chosen.len());
+    for host in &chosen {
+        ends.push(stop_the_host(&host.state_dir, &host.record, settings)?);
+    }
+    let purged = match &purged_at {
+        Some(place) => Some(super::ask(purge::purge(args.purge_jetstream, place))?),
+        None => None,
     };
-    let nats = match stop_the_server(&state_dir)? {
-        End::NotRunning if record.is_some_and(|record| record.nats_joined) => End::NotOurs,
-        end => end,
-    };
-    let text = match (host, nats) {
-        (End::NotRunning, End::NotRunning) => {
-            format!("nothing runs in {}\n", state_dir.path().display())
+    let nats = if others > 0 {
+        End::InUse
+    } else {
+        match stop_the_server(&root)? {
+            End::NotRunning if chosen.iter().any(|host| host.record.nats_joined) => End::NotOurs,
+            end => end,
         }
-        (host, nats) => format!(
+    };
+    Ok(report(&root, &chosen, &ends, nats, purged.as_deref()))
+}
+
+fn report(
+    root: &StateDir,
+    chosen: &[Running],
+    ends: &[End],
+    nats: End,
+    purged: Option<&[String]>,
+) -> Report {
+    let mut text = match (ends, nats) {
+        ([], End::NotRunning) => format!("nothing runs in {}\n", root.path().display()),
+        ([], nats) => format!(
             "host: {}\nnats-server: {}\n",
-            host.for_people(),
+            End::NotRunning.for_people(),
             nats.for_people()
         ),
+        ([one], nats) => format!(
+            "host: {}\nnats-server: {}\n",
+            one.for_people(),
+            nats.for_people()
+        ),
+        (several, nats) => {
+            let mut text = String::new();
+            for (host, end) in chosen.iter().zip(several) {
+                text.push_str(&format!(
+                    "host {}: {}\n",
+                    host.record.host_id,
+                    end.for_people()
+                ));
+            }
+            text.push_str(&format!("nats-server: {}\n", nats.for_people()));
+            text
+        }
     };
-    Ok(Report::new(text)
-        .with("state_dir", state_dir.path())
-        .with("host", host.word())
-        .with("nats", nats.word()))
+    match purged {
+        Some([]) => text.push_str("jetstream: there was nothing to delete\n"),
+        Some(purged) => text.push_str(&format!("jetstream: deleted {}\n", purged.join(", "))),
+        None => {}
+    }
+    let hosts: Vec<_> = chosen
+        .iter()
+        .zip(ends)
+        .map(|(host, end)| {
+            serde_json::json!({
+                "host_id": host.record.host_id,
+                "state_dir": host.state_dir.path(),
+                "end": end.word(),
+            })
+        })
+        .collect();
+    let first = ends.first().copied().unwrap_or(End::NotRunning);
+    Report::new(text)
+        .with("state_dir", root.path())
+        .with("host", first.word())
+        .with("hosts", hosts)
+        .with("nats", nats.word())
+        .with_some("purged", purged)
+}
+
+/// The hosts that run in a directory and beside it.
+fn running(root: &StateDir) -> Result<Vec<Running>, Failure> {
+    let mut found = Vec::new();
+    for state_dir in root.all()? {
+        if let Some(record) = wait_for_record(&state_dir)? {
+            found.push(Running { state_dir, record });
+        }
+    }
+    Ok(found)
+}
+
+/// Those that are to be stopped, and how many stay.
+fn choose(args: &Down, running: Vec<Running>) -> Result<(Vec<Running>, usize), Failure> {
+    let all = running.len();
+    let listed = |running: &[Running]| {
+        let ids: Vec<_> = running
+            .iter()
+            .map(|host| host.record.host_id.as_str())
+            .collect();
+        ids.join(", ")
+    };
+    let chosen = match &args.host_id {
+        Some(meant) => {
+            let ids = listed(&running);
+            let chosen: Vec<_> = running
+                .into_iter()
+                .filter(|host| is_meant(host, meant))
+                .collect();
+            match chosen.len() {
+                1 => chosen,
+                0 if all == 0 => {
+                    return Err(Failure::refused(format!(
+                        "{meant} does not run here, nor does any other host"
+                    )));
+                }
+                0 => {
+                    return Err(Failure::refused(format!(
+                        "{meant} does not run here; those that do are {ids}"
+                    )));
+                }
+                _ => {
+                    return Err(Failure::refused(format!(
+                        "{meant} means several hosts here: {}",
+                        listed(&chosen)
+                    )));
+                }
+            }
+        }
+        None if all > 1 && !args.all => {
+            return Err(Failure::refused(format!(
+                "several hosts run here: {}; name one with --host-id, or stop all of them with --all",
+                listed(&running)
+            )));
+        }
+        None => running,
+    };
+    let others = all - chosen.len();
+    Ok((chosen, others))
+}
+
+/// By its id, the beginning of it, or its name, which its directory has.
+fn is_meant(host: &Running, meant: &str) -> bool {
+    host.record.host_id.starts_with(meant)
+        || host.record.friendly_name.as_deref() == Some(meant)
+        || (host.state_dir.path().file_name()).is_some_and(|name| name.to_str() == Some(meant))
+}
+
+/// Where the host's NATS is, and which lattice is meant.
+fn place(
+    settings: &Settings,
+    host: Option<&Running>,
+    root: &StateDir,
+) -> Result<Settings, Failure> {
+    let left = local_nats::find_left(root)?;
+    let url = match (host, &left) {
+        _ if settings.urls_named => None,
+        (Some(host), _) => Some(host.record.nats_url.as_str()),
+        (None, Some(left)) => Some(left.url()),
+        (None, None) => None,
+    };
+    let settings = match url {
+        Some(url) => settings.at(url)?,
+        None => settings.clone(),
+    };
+    match host {
+        Some(host) => {
+            let lattice = host
+                .record
+                .lattice
+                .parse()
+                .map_err(|error| Failure::local_error(&error))?;
+            Ok(settings.in_lattice(lattice))
+        }
+        None => Ok(settings),
+    }
 }
 
 fn stop_the_host(

@@ -1,21 +1,36 @@
 //! `wash get`: what there is in the lattice.
 
+use std::future::Future;
+
 use trellis_protocol::control::{HostDescription, HostInventory, Map};
 
-use crate::cli::{Get, GetInventory};
-use crate::command::link;
-use crate::connection::Lattice;
+use crate::cli::{Get, GetInventory, Watch};
+use crate::command::{ask, ask_on, link};
+use crate::connection::{Lattice, while_connected};
 use crate::exit::Failure;
-use crate::output::{self, Report, printable};
+use crate::output::{self, Format, Report, printable};
 use crate::placement;
 use crate::settings::Settings;
+use crate::watching;
 
-pub(super) async fn run(command: Get, settings: &Settings) -> Result<Report, Failure> {
+pub(super) fn run(command: Get, settings: &Settings, format: Format) -> Result<Report, Failure> {
     match command {
-        Get::Hosts => hosts(settings).await,
-        Get::Inventory(args) => inventory(&args, settings).await,
-        Get::Links => link::query(settings).await,
-        Get::Claims => claims(settings).await,
+        Get::Hosts(watch) => look(watch, format, || hosts(settings)),
+        Get::Inventory(args) => look(args.watch, format, || inventory(&args, settings)),
+        Get::Links(watch) => look(watch, format, || link::query(settings)),
+        Get::Claims(watch) => look(watch, format, || claims(settings)),
+    }
+}
+
+/// Looks once, or for as long as somebody watches.
+pub(super) fn look<F: Future<Output = Result<Report, Failure>>>(
+    watch: Watch,
+    format: Format,
+    look: impl Fn() -> F,
+) -> Result<Report, Failure> {
+    match watch.watch {
+        None => ask(look()),
+        Some(every) => ask_on(watching::watch(every, format, || while_connected(look()))),
     }
 }
 

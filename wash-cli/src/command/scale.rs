@@ -31,7 +31,7 @@ pub(super) async fn run(command: Scale, settings: &Settings) -> Result<Report, F
         host_id: host.id.clone(),
         config: args.given.config,
         allow_update: args.allow_update,
-        component_limits: None,
+        component_limits: annotations(&args.limits.limits),
     };
     start::scale(&lattice, &host, command, args.given.skip_wait, "scaling").await
 }

@@ -1,11 +1,13 @@
 //! `wash start`: have a host run an actor or a provider, and wait until it does.
 
+use std::time::Duration;
+
 use trellis_protocol::control::{ScaleComponent, StartProvider};
 
 use crate::cli::{self, Placement, Start};
 use crate::connection::Lattice;
 use crate::exit::Failure;
-use crate::outcome::{self, annotations, judge_provider_started, judge_scaled};
+use crate::outcome::{self, Awaited, annotations, judge_provider_started, judge_scaled};
 use crate::output::{Report, printable};
 use crate::placement::{self, Host};
 use crate::reference;
@@ -21,7 +23,7 @@ pub(super) async fn run(command: Start, settings: &Settings) -> Result<Report, F
 async fn component(args: cli::StartComponent, settings: &Settings) -> Result<Report, Failure> {
     // A missing file is said before anybody is asked.
     let component_ref = reference::resolve(&args.reference)?;
-    let lattice = Lattice::connect(settings).await?;
+    let lattice = connect(&args.placement, settings).await?;
     let host = place(&lattice, &args.placement).await?;
     let command = ScaleComponent {
         component_ref,
@@ -31,7 +33,7 @@ async fn component(args: cli::StartComponent, settings: &Settings) -> Result<Rep
         host_id: host.id.clone(),
         config: args.given.config,
         allow_update: false,
-        component_limits: None,
+        component_limits: annotations(&args.limits.limits),
     };
     scale(&lattice, &host, command, args.given.skip_wait, "starting").await
 }
@@ -54,7 +56,16 @@ pub(super) async fn scale(
     let remark = outcome::remark(&message);
     if !skip_wait {
         let (id, reference) = (command.component_id.as_str(), &command.component_ref);
-        outcome::wait(&mut events, lattice, host, &what, |event| {
+        let awaited = Awaited::new(lattice, host, &what).or_in(|inventory| {
+            let running = inventory.components.iter().find(|running| running.id == id);
+            match running {
+                Some(running) => {
+                    running.image_ref == *reference && running.max_instances == command.count
+                }
+                None => command.count == 0,
+            }
+        });
+        outcome::wait_for(&mut events, &awaited, |event| {
             judge_scaled(event, id, reference, command.count)
         })
         .await?;
@@ -79,7 +90,7 @@ pub(super) async fn scale(
 
 async fn provider(args: cli::StartProvider, settings: &Settings) -> Result<Report, Failure> {
     let provider_ref = reference::resolve(&args.reference)?;
-    let lattice = Lattice::connect(settings).await?;
+    let lattice = connect(&args.placement, settings).await?;
     let host = place(&lattice, &args.placement).await?;
     let command = StartProvider {
         provider_id: args.id,
@@ -99,7 +110,11 @@ async fn provider(args: cli::StartProvider, settings: &Settings) -> Result<Repor
     let remark = outcome::remark(&message);
     let skip_wait = args.given.skip_wait;
     if !skip_wait {
-        outcome::wait(&mut events, &lattice, &host, &what, |event| {
+        let awaited = Awaited::new(&lattice, &host, &what).or_in(|inventory| {
+            let mut running = inventory.providers.iter();
+            running.any(|running| running.id == id.as_str())
+        });
+        outcome::wait_for(&mut events, &awaited, |event| {
             judge_provider_started(event, id.as_str())
         })
         .await?;
@@ -118,6 +133,12 @@ async fn provider(args: cli::StartProvider, settings: &Settings) -> Result<Repor
         .with("provider_ref", &command.provider_ref)
         .with("waited", !skip_wait)
         .with_some("message", remark))
+}
+
+/// Connects, as patient with hosts as the command line says.
+async fn connect(placement: &Placement, settings: &Settings) -> Result<Lattice, Failure> {
+    let asked_for = placement.auction_timeout_ms.map(Duration::from_millis);
+    Ok(Lattice::connect(settings).await?.asking_for(asked_for))
 }
 
 async fn place(lattice: &Lattice, placement: &Placement) -> Result<Host, Failure> {

@@ -7,12 +7,16 @@ use trellis_protocol::control::{HostInventory, ScaleComponent};
 
 use crate::cli::{self, Stop, StopEntity};
 use crate::command::start;
+use crate::confirm::{Unattended, confirm_meanwhile};
 use crate::connection::Lattice;
 use crate::exit::Failure;
-use crate::outcome::{self, judge_host_stopped, judge_provider_stopped};
+use crate::outcome::{self, Awaited, judge_host_stopped, judge_provider_stopped};
 use crate::output::Report;
 use crate::placement::{self, Host};
 use crate::settings::Settings;
+
+/// The remedy where several hosts run it.
+const EVERYWHERE: &str = "stop it everywhere with --all-hosts";
 
 pub(super) async fn run(command: Stop, settings: &Settings) -> Result<Report, Failure> {
     match command {
@@ -31,10 +35,16 @@ async fn component(args: &StopEntity, settings: &Settings) -> Result<Report, Fai
             .find(|component| component.id == args.id.as_str())
             .map(|component| component.image_ref.clone())
     };
-    let found = chosen(&lattice, args, |inventory| {
-        reference_on(inventory).is_some()
-    })
+    let found = chosen(
+        &lattice,
+        &args.id,
+        args.host_id.as_deref(),
+        args.all_hosts,
+        EVERYWHERE,
+        |inventory| reference_on(inventory).is_some(),
+    )
     .await?;
+    agree(args, &found, settings).await?;
     for inventory in &found {
         let host = Host::of(inventory);
         let command = ScaleComponent {
@@ -54,17 +64,37 @@ async fn component(args: &StopEntity, settings: &Settings) -> Result<Report, Fai
 
 async fn provider(args: &StopEntity, settings: &Settings) -> Result<Report, Failure> {
     let lattice = Lattice::connect(settings).await?;
-    let found = chosen(&lattice, args, |inventory| {
-        inventory
-            .providers
-            .iter()
-            .any(|provider| provider.id == args.id.as_str())
-    })
+    let runs = |inventory: &HostInventory| {
+        let mut providers = inventory.providers.iter();
+        providers.any(|provider| provider.id == args.id.as_str())
+    };
+    let found = chosen(
+        &lattice,
+        &args.id,
+        args.host_id.as_deref(),
+        args.all_hosts,
+        EVERYWHERE,
+        runs,
+    )
     .await?;
+    agree(args, &found, settings).await?;
     for inventory in &found {
         stop_provider(&lattice, &Host::of(inventory), &args.id, args.skip_wait).await?;
     }
     Ok(report("provider_id", args, &found))
+}
+
+/// Asks before something ends on several hosts at once.
+async fn agree(
+    args: &StopEntity,
+    found: &[HostInventory],
+    settings: &Settings,
+) -> Result<(), Failure> {
+    if found.len() < 2 {
+        return Ok(());
+    }
+    let what = format!("stop {} on {} hosts", args.id, found.len());
+    confirm_meanwhile(what, settings.yes, Unattended::Proceed).await
 }
 
 async fn stop_provider(
@@ -85,7 +115,11 @@ async fn stop_provider(
     if skip_wait {
         return Ok(());
     }
-    outcome::wait(&mut events, lattice, host, &what, |event| {
+    let awaited = Awaited::new(lattice, host, &what).or_in(|inventory| {
+        let mut running = inventory.providers.iter();
+        !running.any(|running| running.id == id.as_str())
+    });
+    outcome::wait_for(&mut events, &awaited, |event| {
         judge_provider_stopped(event, id.as_str())
     })
     .await
@@ -94,6 +128,8 @@ async fn stop_provider(
 async fn host(args: &cli::StopHost, settings: &Settings) -> Result<Report, Failure> {
     let lattice = Lattice::connect(settings).await?;
     let host = placement::find(&lattice, &args.host).await?;
+    let what = format!("stop host {host}, and everything that runs on it");
+    confirm_meanwhile(what, settings.yes, Unattended::Proceed).await?;
     stop_host(
         &lattice,
         &host,
@@ -131,27 +167,29 @@ pub(super) async fn stop_host(
     outcome::wait(&mut events, lattice, host, "stopping", judge_host_stopped).await
 }
 
-/// The hosts that the command is for: the one named, the only one that runs it, or all of them.
-async fn chosen(
+/// The hosts that a command about something running is for: the one named, the only one that runs it, or all of them.
+pub(super) async fn chosen(
     lattice: &Lattice,
-    args: &StopEntity,
+    id: &EntityId,
+    host_id: Option<&str>,
+    all_hosts: bool,
+    everywhere: &str,
     runs: impl Fn(&HostInventory) -> bool,
 ) -> Result<Vec<HostInventory>, Failure> {
-    let mut found = placement::running(lattice, args.id.as_str(), runs).await?;
-    if let Some(meant) = &args.host_id {
+    let mut found = placement::running(lattice, id.as_str(), runs).await?;
+    if let Some(meant) = host_id {
         let host = placement::find(lattice, meant).await?;
         found.retain(|inventory| inventory.host_id == host.id);
         if found.is_empty() {
             return Err(Failure::refused(format!(
-                "{} does not run on host {host}; see `wash get inventory`",
-                args.id
+                "{id} does not run on host {host}; see `wash get inventory`"
             )));
         }
-    } else if found.len() > 1 && !args.all_hosts {
+    } else if found.len() > 1 && !all_hosts {
         return Err(placement::several(
-            args.id.as_str(),
+            id.as_str(),
             &found,
-            "name one with --host-id, or stop it everywhere with --all-hosts",
+            &format!("name one with --host-id, or {everywhere}"),
         ));
     }
     Ok(found)

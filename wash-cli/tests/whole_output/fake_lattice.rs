@@ -16,6 +16,9 @@ use trellis_claims::{KeyKind, SigningKey};
 use trellis_nats_server::{Launch, Running, cache_dir, explicit_path, locate};
 use trellis_protocol::LatticeName;
 use trellis_protocol::control::call::Base64;
+use trellis_protocol::control::observe::{
+    CallStats, ComponentStats, HostStats, Latency, ProcessStats, SpyComponent,
+};
 use trellis_protocol::control::{
     Ack, CallComponent, CallOperation, CallReply, ComponentDescription, DeleteLink, Envelope,
     HostDescription, HostInventory, HttpReply, Map, ProviderDescription, ScaleComponent,
@@ -49,6 +52,8 @@ struct State {
     providers: Vec<ProviderDescription>,
     links: Vec<Link>,
     configs: BTreeMap<String, Map>,
+    /// Calls that `hello` has served: so many more each time that somebody asks.
+    served: u64,
 }
 
 struct Host {
@@ -125,12 +130,19 @@ impl Host {
     async fn answer(&self, request: Message) {
         let subject = request.subject.to_string();
         let asked = self.subjects.parse_control(&subject).unwrap();
+        let inbox = request.reply.unwrap();
+        if let Some(series) = watched((asked.noun, asked.verb), &request.payload, &self.id) {
+            for message in series {
+                let inbox = inbox.clone();
+                self.client.publish(inbox, message.into()).await.unwrap();
+            }
+            return;
+        }
         let (reply, event) = self.carry_out(
             (asked.noun, asked.verb),
             asked.argument.unwrap_or_default(),
             &request.payload,
         );
-        let inbox = request.reply.unwrap();
         self.client.publish(inbox, reply.into()).await.unwrap();
         if let Some(event) = event {
             let bytes = event::encode(&event, &self.id, SystemTime::now(), uuid::Uuid::new_v4());
@@ -157,6 +169,7 @@ impl Host {
                 ..HostDescription::default()
             }),
             ("host", "get") => answer(self.inventory(&state)),
+            ("host", "stats") => answer(stats(&mut state, &self.id)),
             ("host", "stop") => accepted(EventData::HostStopped(HostStopped::default())),
             ("component", "scale") => self.scale(&mut state, read(body)),
             ("component", "call") => call(&read(body)),
@@ -275,6 +288,76 @@ impl Host {
             link_name: "default".into(),
         }))
     }
+}
+
+fn stats(state: &mut State, id: &str) -> HostStats {
+    state.served += 1_000;
+    HostStats {
+        host_id: id.to_owned(),
+        friendly_name: "fern".into(),
+        uptime_seconds: 61,
+        slots: 1_000,
+        process: ProcessStats {
+            memory_bytes: 64 << 20,
+            ..ProcessStats::default()
+        },
+        latency_bounds_micros: vec![1_000],
+        components: vec![ComponentStats {
+            id: "hello".into(),
+            permits: 7,
+            memory_bytes: 1 << 20,
+            served: CallStats {
+                invocations: state.served,
+                refusals: [("overloaded".into(), 3)].into(),
+                latency: Latency {
+                    sum_micros: 0,
+                    buckets: vec![state.served, 0],
+                },
+            },
+            ..ComponentStats::default()
+        }],
+        ..HostStats::default()
+    }
+}
+
+/// The messages of a series, for what is answered by one: two records, and the end. Nobody is let in to `closed`.
+fn watched(asked: (&str, &str), body: &[u8], host: &str) -> Option<Vec<Vec<u8>>> {
+    let records: Vec<Value> = match asked {
+        ("component", "spy") => {
+            let asked: SpyComponent = read(body);
+            if asked.component_id.as_str() == "closed" {
+                return Some(vec![Ack::refused("no-link: no link lets `wash` spy on `closed`").to_bytes()]);
+            }
+            ["ok", "overloaded"]
+                .map(|outcome| {
+                    serde_json::json!({
+                        "time": "2026-11-22T14:00:00.123Z", "invocation_id": "0".repeat(32), "direction": "in",
+                        "source": "http", "target": "hello", "operation": "demo:a/b#c", "link": "default",
+                        "host": host, "depth": 0, "outcome": outcome, "micros": 412,
+                        "request": {"value": ["x", 1]},
+                    })
+                })
+                .into()
+        }
+        ("component", "logs") => [2, 1]
+            .map(|sequence| {
+                serde_json::json!({
+                    "time": format!("2026-11-22T14:00:0{sequence}.000Z"), "sequence": sequence, "level": "info",
+                    "actor": "hello", "host": host, "stream": "stdout", "message": format!("line {sequence}"),
+                })
+            })
+            .into(),
+        _ => return None,
+    };
+    let mut series = vec![Ack::accepted("").to_bytes()];
+    let end = serde_json::json!({"end": "time", "dropped": 0});
+    series.extend(
+        records
+            .into_iter()
+            .chain([end])
+            .map(|record| Envelope::answer(record).to_bytes()),
+    );
+    Some(series)
 }
 
 fn labels() -> Map {

@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod command_line;
+mod coverage;
 mod fake_lattice;
 mod lattice;
+mod observe;
 mod shell;
 mod signing;

@@ -14,7 +14,7 @@ use super::instance::{Deadline, State};
 use super::prepared::{Binding, Export};
 use super::stop::refusal_of;
 use crate::imports::messaging::{Message, types};
-use crate::invocation::{Invocation, deadline_exceeded};
+use crate::invocation::Invocation;
 use crate::router::Router;
 use crate::value::{decode_params, encode_result};
 
@@ -54,9 +54,10 @@ impl Actor {
             .enter(invocation.depth, invocation.deadline, &invocation.cancel)
             .await?;
         let params = Params::read(export, &invocation)?;
-        let (deadline, cancel) = (invocation.deadline, invocation.cancel.clone());
+        let cancel = invocation.cancel.clone();
+        let deadline = Deadline::of(self, invocation.deadline);
         let run = async {
-            let mut store = State::store(self, router, &invocation, Deadline::new(deadline));
+            let mut store = State::store(self, router, &invocation, deadline.clone());
             let called = match self.prepared.pre.instantiate_async(&mut store).await {
                 Ok(instance) => params.call(&mut store, &instance, export).await,
                 Err(error) => Err(error),
@@ -69,8 +70,13 @@ impl Actor {
             biased;
             result = run => result,
             () = cancel.cancelled() => Err(Refusal::new(RefusalCode::Cancelled, "the caller has gone")),
-            () = tokio::time::sleep_until(deadline.into()) => Err(deadline_exceeded()),
+            () = tokio::time::sleep_until(deadline.get().into()) => Err(deadline.exceeded()),
         }
+    }
+
+    /// The shape of a function that the actor calls, for those who watch it.
+    pub(crate) fn import_shape(&self, interface: &str, function: &str) -> Option<FunctionShape> {
+        self.prepared.import_shape(interface, function)
     }
 
     /// The shape of a function that can be called on the actor, for callers that write its parameters as text.

@@ -6,6 +6,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -25,8 +26,9 @@ use super::Actor;
 use super::instance::{Deadline, State};
 use super::stop::refusal_of;
 use crate::admission::Admitted;
-use crate::invocation::{Invocation, deadline_exceeded};
+use crate::invocation::Invocation;
 use crate::limits::{AFTER_BODY_MIN, BODY_IDLE_MAX, BODY_TOTAL_MAX};
+use crate::observe::span::trace_id;
 use crate::router::Router;
 
 type Head = Result<http::Response<HyperOutgoingBody>, ErrorCode>;
@@ -56,14 +58,16 @@ impl Actor {
         // The guest's own token: fired by the caller's, and by whoever drops the response's body.
         let cancel = invocation.cancel.child_token();
         let deadline = invocation.deadline;
-        let guest_deadline = Deadline::new(deadline);
+        let guest_deadline = Deadline::of(self, deadline);
         invocation.cancel = cancel.clone();
+        let ids = (invocation.id, invocation.traceparent.clone());
         let (sender, mut head) = oneshot::channel();
+        let stopped = Arc::<AtomicBool>::default();
         let mut run = Box::pin(run(
             Arc::clone(self),
             Arc::clone(router),
             pre.clone(),
-            (invocation, guest_deadline.clone()),
+            (invocation, guest_deadline.clone(), Arc::clone(&stopped)),
             request,
             sender,
             admitted,
@@ -74,7 +78,13 @@ impl Actor {
                 biased;
                 done = &mut run => {
                     let head = if dropped { None } else { head.try_recv().ok() };
-                    return finish(self, head.ok_or_else(|| no_response(self, done))?, None);
+                    // What it wrote before it stopped is not all that it was to write.
+                    let guest = done.is_err().then(|| Running {
+                        cancel: cancel.clone(),
+                        body_done: CancellationToken::new(),
+                        stopped: Arc::clone(&stopped),
+                    });
+                    return finish(self, head.ok_or_else(|| no_response(self, done))?, guest);
                 }
                 head = &mut head, if !dropped => match head {
                     Ok(head) => break head,
@@ -84,32 +94,42 @@ impl Actor {
                 () = cancel.cancelled() => {
                     return Err(Refusal::new(RefusalCode::Cancelled, "the caller has gone"));
                 }
-                () = tokio::time::sleep_until(deadline.into()) => return Err(deadline_exceeded()),
+                () = tokio::time::sleep_until(guest_deadline.get().into()) => {
+                    return Err(guest_deadline.exceeded());
+                }
             }
         };
-        let until = Instant::now() + BODY_TOTAL_MAX;
-        guest_deadline.extend_to(until);
+        guest_deadline.extend_to(Instant::now() + BODY_TOTAL_MAX);
+        let until = guest_deadline.get();
         let guest = Running {
             cancel: cancel.clone(),
             body_done: CancellationToken::new(),
+            stopped: Arc::clone(&stopped),
         };
-        let (id, body_done) = (self.id.clone(), guest.body_done.clone());
+        let (id, host) = (self.id.clone(), Arc::clone(router.host()));
+        let body_done = guest.body_done.clone();
         self.tasks.spawn(async move {
             // What a guest does after its body is bounded as what it does before its head.
             let afterwards = async {
                 body_done.cancelled().await;
-                let until = deadline.max(Instant::now() + AFTER_BODY_MIN);
-                guest_deadline.extend_to(until);
-                tokio::time::sleep_until(until.into()).await;
+                guest_deadline.extend_to(deadline.max(Instant::now() + AFTER_BODY_MIN));
+                tokio::time::sleep_until(guest_deadline.get().into()).await;
             };
             let ended = tokio::select! {
-                ended = run => ended,
-                () = cancel.cancelled() => return,
-                () = tokio::time::sleep_until(until.into()) => Err(deadline_exceeded()),
-                () = afterwards => Err(deadline_exceeded()),
+                ended = &mut run => ended,
+                () = cancel.cancelled() => {
+                    stopped.store(true, Ordering::Release);
+                    return;
+                }
+                () = tokio::time::sleep_until(until.into()) => Err(guest_deadline.exceeded()),
+                () = afterwards => Err(guest_deadline.exceeded()),
             };
             if let Err(refusal) = ended {
-                tracing::warn!(actor_id = %id, %refusal, "the actor stopped after the head of its response");
+                // Before the guest is dropped, which whoever reads would take for the end of its body.
+                stopped.store(true, Ordering::Release);
+                let (invocation_id, traceparent) = ids;
+                let trace_id = traceparent.as_deref().and_then(trace_id);
+                tracing::warn!(target: "actor", host_id = %host, actor_id = %id, %invocation_id, trace_id, %refusal, "the actor stopped after the head of its response");
             }
         });
         finish(self, response, Some(guest))
@@ -121,7 +141,7 @@ async fn run(
     actor: Arc<Actor>,
     router: Arc<Router>,
     pre: ProxyPre<State>,
-    (invocation, deadline): (Invocation, Deadline),
+    (invocation, deadline, stopped): (Invocation, Deadline, Arc<AtomicBool>),
     request: HttpRequest,
     sender: oneshot::Sender<Head>,
     _admitted: Admitted,
@@ -153,7 +173,11 @@ async fn run(
         }
         Err(error) => Err(error),
     };
-    result.map_err(|error| refusal_of(&actor.id, error, store.data()))
+    result.map_err(|error| {
+        // Before the store goes, and with it the guest's end of the body.
+        stopped.store(true, Ordering::Release);
+        refusal_of(&actor.id, error, store.data())
+    })
 }
 
 /// What to say where the guest ended without a head.
@@ -199,6 +223,8 @@ struct Running {
     cancel: CancellationToken,
     /// Says that the body went out whole.
     body_done: CancellationToken,
+    /// Whether the guest was stopped, so that the end of what it wrote is not the end of its body.
+    stopped: Arc<AtomicBool>,
 }
 
 /// The body of a response, with a limit on silence.
@@ -209,6 +235,14 @@ struct ResponseBody {
     idle: Option<Pin<Box<tokio::time::Sleep>>>,
     ended: bool,
     guest: Option<Running>,
+}
+
+impl ResponseBody {
+    /// Whether the guest was stopped while something of its body was to come. Told once.
+    fn is_cut_short(&self) -> bool {
+        let is_stopped = |guest: &Running| guest.stopped.load(Ordering::Acquire);
+        !self.ended && self.left != Some(0) && self.guest.as_ref().is_some_and(is_stopped)
+    }
 }
 
 impl Drop for ResponseBody {
@@ -243,6 +277,13 @@ impl http_body::Body for ResponseBody {
                         }
                     }
                     Some(Err(_)) => {}
+                    None if self.is_cut_short() => {
+                        self.ended = true;
+                        return Poll::Ready(Some(Err(BodyError::Disconnected {
+                            reason: "the actor was stopped before it had written its whole body"
+                                .to_owned(),
+                        })));
+                    }
                     None => self.ended = true,
                 }
                 Poll::Ready(frame.map(|frame| frame.map_err(to_body_error)))

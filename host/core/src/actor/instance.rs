@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 use trellis_protocol::limits::DEADLINE_DEFAULT;
@@ -13,7 +13,8 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::Actor;
-use super::output::{Allowance, Output, Stream};
+use super::limits::EXECUTION_LIMIT;
+use super::output::{GuestLog, Output, Stream};
 use crate::engine::{GuestRunning, InstanceLimits, SliceClock};
 use crate::imports::outgoing_http::OutgoingRequests;
 use crate::invocation::{Invocation, deadline_exceeded};
@@ -27,7 +28,7 @@ pub(crate) struct State {
     pub(crate) table: ResourceTable,
     wasi: WasiCtx,
     http: WasiHttpCtx,
-    pub(crate) log_allowance: Allowance,
+    pub(crate) log: GuestLog,
     pub(crate) limits: InstanceLimits,
     pub(crate) clock: SliceClock,
     /// The clock of epochs runs while this lives.
@@ -57,21 +58,56 @@ pub(crate) struct Caller {
 /// out, nor if it never comes.
 pub(crate) type Lender = (EntityId, Option<ServedBy>);
 
-/// When a guest must be done. It moves once: a guest that has set the head of its response gets time for the body.
+/// When a guest must be done. It moves once: a guest that has set the head of its response gets time for the body. Its
+/// actor's own limit of time moves never.
 #[derive(Debug, Clone)]
-pub(crate) struct Deadline(Arc<Mutex<Instant>>);
+pub(crate) struct Deadline {
+    at: Arc<Mutex<Instant>>,
+    limit: Option<ExecutionLimit>,
+}
+
+/// An actor's own limit of time, for one invocation.
+#[derive(Debug, Clone, Copy)]
+struct ExecutionLimit {
+    until: Instant,
+    time: Duration,
+}
 
 impl Deadline {
-    pub(crate) fn new(at: Instant) -> Self {
-        Self(Arc::new(Mutex::new(at)))
+    /// The deadline of an invocation of an actor that begins now.
+    pub(crate) fn of(actor: &Actor, at: Instant) -> Self {
+        let limit = actor.execution_time_max().map(|time| ExecutionLimit {
+            until: Instant::now() + time,
+            time,
+        });
+        Self {
+            at: Arc::new(Mutex::new(at)),
+            limit,
+        }
     }
 
     pub(crate) fn get(&self) -> Instant {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let at = *self.at.lock().unwrap_or_else(PoisonError::into_inner);
+        self.limit.map_or(at, |limit| at.min(limit.until))
     }
 
     pub(crate) fn extend_to(&self, at: Instant) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = at;
+        *self.at.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    }
+
+    /// What a guest is stopped with whose time is over: by its caller's deadline, or by its actor's limit.
+    pub(crate) fn exceeded(&self) -> Refusal {
+        match self.limit {
+            Some(limit) if limit.until <= Instant::now() => Refusal::new(
+                RefusalCode::DeadlineExceeded,
+                format!(
+                    "the actor ran longer than its `{EXECUTION_LIMIT}` of {} s",
+                    limit.time.as_secs()
+                ),
+            )
+            .with_remedy(format!("start it with a larger `{EXECUTION_LIMIT}`")),
+            _ => deadline_exceeded(),
+        }
     }
 }
 
@@ -87,8 +123,9 @@ impl State {
         let mut wasi = WasiCtx::builder();
         // Nothing is inherited: no arguments, environment, directories or network. What the builder does not name stays
         // closed, and name look-ups are closed by hand because their default is a check at run time.
-        let log_allowance = Allowance::new();
-        let output = |stream| Output::new(actor.id.clone(), stream, log_allowance.clone());
+        let observed = actor.observed(router);
+        let log = GuestLog::new(router.host(), observed, invocation);
+        let output = |stream| Output::new(stream, log.clone());
         wasi.stdout(output(Stream::Stdout))
             .stderr(output(Stream::Stderr))
             .allow_tcp(false)
@@ -101,14 +138,17 @@ impl State {
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(HTTP_FIELDS_BYTES_MAX);
         let clock = SliceClock::new(Arc::clone(&engine.cpu), Arc::clone(&actor.turn));
-        let outgoing =
-            OutgoingRequests::new(&invocation.cancel, clock.giving_up(), log_allowance.clone());
+        let outgoing = OutgoingRequests::new(&invocation.cancel, clock.giving_up(), log.clone());
         let state = Self {
             table,
             wasi: wasi.build(),
             http,
-            log_allowance,
-            limits: InstanceLimits::new(Arc::clone(&engine.memory), actor.memory_bytes_max()),
+            log,
+            limits: InstanceLimits::new(
+                Arc::clone(&engine.memory),
+                Arc::clone(&observed.memory_bytes),
+                actor.memory_bytes_max(),
+            ),
             clock,
             caller: Caller {
                 actor: Arc::clone(actor),
@@ -145,7 +185,7 @@ impl Caller {
             return Err(Refusal::new(RefusalCode::Cancelled, "the caller has gone"));
         }
         if Instant::now() >= self.deadline.get() {
-            return Err(deadline_exceeded());
+            return Err(self.deadline.exceeded());
         }
         Ok(())
     }

@@ -8,14 +8,16 @@ mod function;
 pub(crate) mod grants;
 mod http;
 pub(crate) mod instance;
+pub(crate) mod limits;
 pub(crate) mod output;
 pub(crate) mod prepared;
 mod stop;
+mod warm;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
@@ -23,11 +25,13 @@ use trellis_claims::{ActorClaims, VerifiedComponent};
 use trellis_protocol::EntityId;
 
 pub use grants::MissingGrants;
+pub use limits::ComponentLimits;
 pub use prepared::{PrepareError, Runtime};
 
 use crate::admission::{Admission, HostBudget};
 use crate::engine::Engine;
-use crate::limits::{MEMORY_BYTES_DEFAULT, MEMORY_BYTES_MAX};
+use crate::observe::Observed;
+use crate::router::Router;
 use prepared::Prepared;
 
 /// What an actor is started with.
@@ -39,17 +43,8 @@ pub struct ActorSettings {
     pub config: Vec<String>,
     /// What its manager wrote; echoed word for word in events and inventories.
     pub annotations: BTreeMap<String, String>,
-    /// Linear memory of one instance in bytes; the default limit where `None`.
-    pub memory_bytes_max: Option<usize>,
-}
-
-impl ActorSettings {
-    /// The limit that holds, in bytes.
-    pub(crate) fn memory_limit_bytes(&self) -> usize {
-        self.memory_bytes_max
-            .unwrap_or(MEMORY_BYTES_DEFAULT)
-            .min(MEMORY_BYTES_MAX)
-    }
+    /// What each instance may use.
+    pub limits: ComponentLimits,
 }
 
 /// A running actor.
@@ -59,6 +54,8 @@ pub struct Actor {
     pub id: EntityId,
     /// The reference that it was started from.
     pub reference: String,
+    /// That reference with the digest of what was fetched, where it comes from anywhere else than a file.
+    pub(crate) resolved: String,
     verified: VerifiedComponent,
     prepared: Prepared,
     engine: Engine,
@@ -67,21 +64,28 @@ pub struct Actor {
     turn: Arc<Semaphore>,
     count: AtomicU32,
     memory_bytes_max: AtomicUsize,
+    /// Seconds that an invocation may take; zero where it has no limit of its own.
+    execution_seconds_max: AtomicU32,
     settings: RwLock<Settings>,
+    /// When another scaler's version last failed to take its place.
+    not_replaced: Mutex<Option<Instant>>,
     /// Guests that outlive the head of their response.
     tasks: TaskTracker,
+    started: Instant,
+    observed: OnceLock<Arc<Observed>>,
 }
 
 #[derive(Debug, Clone, Default)]
 struct Settings {
     config: Arc<[String]>,
     annotations: BTreeMap<String, String>,
+    limits: ComponentLimits,
 }
 
 impl Actor {
     pub(crate) fn new(
         id: EntityId,
-        reference: String,
+        (reference, resolved): (String, String),
         (verified, prepared): (VerifiedComponent, Prepared),
         engine: Engine,
         budget: Arc<HostBudget>,
@@ -90,15 +94,20 @@ impl Actor {
         let actor = Self {
             id,
             reference,
+            resolved,
             verified,
             prepared,
             engine,
             admission: Admission::new(budget, settings.count),
             turn: Arc::new(Semaphore::new(1)),
             count: AtomicU32::new(0),
-            memory_bytes_max: AtomicUsize::new(MEMORY_BYTES_DEFAULT),
+            memory_bytes_max: AtomicUsize::new(0),
+            execution_seconds_max: AtomicU32::new(0),
             settings: RwLock::default(),
+            not_replaced: Mutex::default(),
             tasks: TaskTracker::new(),
+            started: Instant::now(),
+            observed: OnceLock::new(),
         };
         actor.apply(settings);
         Arc::new(actor)
@@ -109,13 +118,16 @@ impl Actor {
         self.admission.set_count(settings.count);
         self.count.store(settings.count, Ordering::Relaxed);
         self.memory_bytes_max
-            .store(settings.memory_limit_bytes(), Ordering::Relaxed);
+            .store(settings.limits.memory_bytes(), Ordering::Relaxed);
+        let seconds = settings.limits.execution_seconds_max.unwrap_or(0);
+        self.execution_seconds_max.store(seconds, Ordering::Relaxed);
         *self
             .settings
             .write()
             .unwrap_or_else(PoisonError::into_inner) = Settings {
             config: settings.config.into(),
             annotations: settings.annotations,
+            limits: settings.limits,
         };
     }
 
@@ -124,7 +136,7 @@ impl Actor {
     /// # Errors
     /// [`PrepareError::Memory`].
     pub(crate) fn check(&self, settings: &ActorSettings) -> Result<(), PrepareError> {
-        self.prepared.check_memory(settings.memory_limit_bytes())
+        self.prepared.check_memory(settings.limits.memory_bytes())
     }
 
     /// What its claims say.
@@ -152,6 +164,21 @@ impl Actor {
         self.admission.running()
     }
 
+    /// Invocations that wait for a permit.
+    pub(crate) fn queued(&self) -> usize {
+        self.admission.queued()
+    }
+
+    /// When it was started here, in this version.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// What is noted of its id on this host.
+    pub(crate) fn observed(&self, router: &Router) -> &Arc<Observed> {
+        self.observed.get_or_init(|| router.observe().of(&self.id))
+    }
+
     /// Names of its configurations.
     pub fn config(&self) -> Arc<[String]> {
         Arc::clone(&self.read_settings().config)
@@ -162,13 +189,40 @@ impl Actor {
         self.read_settings().annotations.clone()
     }
 
+    /// What was set as limits of its instances.
+    pub fn limits(&self) -> ComponentLimits {
+        self.read_settings().limits
+    }
+
     pub(crate) fn memory_bytes_max(&self) -> usize {
         self.memory_bytes_max.load(Ordering::Relaxed)
+    }
+
+    /// The time that an invocation that begins now may take, if that is limited beside its deadline.
+    pub(crate) fn execution_time_max(&self) -> Option<Duration> {
+        let seconds = self.execution_seconds_max.load(Ordering::Relaxed);
+        (seconds > 0).then(|| Duration::from_secs(u64::from(seconds)))
     }
 
     /// The functions that can be called on it, as `interface#function`.
     pub fn exports(&self) -> impl Iterator<Item = String> + '_ {
         self.prepared.export_names()
+    }
+
+    /// Notes that another scaler's version was to take its place, and failed.
+    pub(crate) fn note_not_replaced(&self) {
+        *self.lock_not_replaced() = Some(Instant::now());
+    }
+
+    /// When that was, once.
+    pub(crate) fn take_not_replaced(&self) -> Option<Instant> {
+        self.lock_not_replaced().take()
+    }
+
+    fn lock_not_replaced(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        self.not_replaced
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read_settings(&self) -> std::sync::RwLockReadGuard<'_, Settings> {

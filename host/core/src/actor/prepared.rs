@@ -15,7 +15,7 @@ use super::instance::State;
 use crate::engine::{CompileOrigin, Engine, EngineError};
 use crate::imports;
 use crate::imports::messaging::handler;
-use crate::value::{Unsupported, function_shape};
+use crate::value::{Unsupported, function_shape, typed_function_shape};
 
 /// Why a component does not start.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +93,15 @@ impl std::fmt::Debug for Runtime {
     }
 }
 
+/// What is done to a component before it can be called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Its claims are verified.
+    Verifying,
+    /// It is compiled. Skipped where it was compiled before.
+    Compiling,
+}
+
 /// A component that can be called.
 #[derive(Clone)]
 pub(crate) struct Prepared {
@@ -159,7 +168,8 @@ impl Runtime {
         &self.engine
     }
 
-    /// Verifies, compiles and links a component. Blocks for as long as the compiler needs.
+    /// Verifies, compiles and links a component, and tells each stage when it begins. Blocks for as long as the compiler
+    /// needs.
     ///
     /// # Errors
     /// [`PrepareError`], by cause. Claims are looked at before anything else is believed.
@@ -167,11 +177,15 @@ impl Runtime {
         &self,
         bytes: &[u8],
         trust: &TrustRoots,
+        begins: impl Fn(Stage),
     ) -> Result<(VerifiedComponent, Prepared, CompileOrigin), PrepareError> {
+        begins(Stage::Verifying);
         let verified = trellis_claims::verify_component(bytes, trust, UnixTime::now())?;
-        let (component, origin) = self
-            .engine
-            .compile(&verified.content_hash.to_string(), bytes)?;
+        let (component, origin) =
+            self.engine
+                .compile(&verified.content_hash.to_string(), bytes, || {
+                    begins(Stage::Compiling);
+                })?;
         let prepared = self.link(&component, &verified)?;
         Ok((verified, prepared, origin))
     }
@@ -340,6 +354,24 @@ impl Prepared {
     pub(super) fn export(&self, interface: &str, function: &str) -> Option<&Export> {
         let unversioned = interface.split('@').next().unwrap_or(interface);
         self.exports.get(unversioned)?.get(function)
+    }
+
+    /// The type of a function that the component imports, whatever version of the interface is named. Looked up anew each
+    /// time.
+    pub(super) fn import_shape(&self, interface: &str, function: &str) -> Option<FunctionShape> {
+        let unversioned = |name: &str| name.split('@').next().unwrap_or_default().to_owned();
+        let engine = self.pre.engine();
+        let component = self.pre.component().component_type();
+        let (_, import) = component
+            .imports(engine)
+            .find(|(name, _)| unversioned(name) == unversioned(interface))?;
+        let ComponentItem::ComponentInstance(instance) = import.ty else {
+            return None;
+        };
+        match instance.get_export(engine, function)?.ty {
+            ComponentItem::ComponentFunc(ty) => typed_function_shape(&ty).ok(),
+            _ => None,
+        }
     }
 
     pub(super) fn export_names(&self) -> impl Iterator<Item = String> + '_ {

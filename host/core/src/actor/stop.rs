@@ -27,7 +27,10 @@ pub(crate) fn refusal_of(actor: &EntityId, error: wasmtime::Error, state: &State
     }
     let trap = error.downcast_ref::<Trap>();
     if state.limits.exceeded() {
-        tracing::warn!(actor_id = %actor, error = format!("{error:#}"), "the actor reached its memory limit");
+        let error = format!("{error:#}");
+        state
+            .log
+            .verdict("the actor reached its memory limit", &error);
         return Refusal::new(
             RefusalCode::OutOfMemory,
             format!(
@@ -38,7 +41,7 @@ pub(crate) fn refusal_of(actor: &EntityId, error: wasmtime::Error, state: &State
         .with_remedy("start it with a larger `max_memory_limit`");
     }
     let chain = format!("{error:#}");
-    tracing::warn!(actor_id = %actor, error = %printable(&chain), "the actor trapped");
+    state.log.verdict("the actor trapped", &chain);
     let what = match (trap, error.downcast_ref::<I32Exit>()) {
         (Some(trap), _) => trap.to_string(),
         (None, Some(exit)) => format!("it exited with {} before it had answered", exit.0),

@@ -22,9 +22,11 @@ use trellis_provider_sdk::http::{INCOMING_HANDLER, full};
 use trellis_provider_sdk::{BodyError, HttpRequest};
 
 use super::json::{from_result, to_params};
+use super::watch::not_here;
 use super::{Answer, Asked};
 use crate::host::{OPERATOR_ID, Shared, on};
 use crate::invocation::Invocation;
+use crate::observe::span::trace_id;
 use crate::value::{decode_result, encode_params};
 
 pub(super) fn call(asked: &Asked<'_>) -> Result<Answer, Answer> {
@@ -33,14 +35,16 @@ pub(super) fn call(asked: &Asked<'_>) -> Result<Answer, Answer> {
     let traceparent = asked.traceparent.clone();
     // The guest runs where guests run. Dropping the wait stops it.
     let work = on(&asked.shared.guests, async move {
-        let target = call.component_id.clone();
-        let called = carry_out(&shared, call, traceparent).await;
+        let (target, id) = (call.component_id.clone(), InvocationId::random());
+        let trace = traceparent.clone();
+        let called = carry_out(&shared, call, (id, traceparent)).await;
+        let trace_id = trace.as_deref().and_then(trace_id);
         match &called {
             Ok(_) => {
-                tracing::info!(source_id = OPERATOR_ID, target_id = %target, "an operator called an actor")
+                tracing::info!(host_id = %shared.id, source_id = OPERATOR_ID, target_id = %target, invocation_id = %id, trace_id, "an operator called an actor");
             }
             Err(refusal) => {
-                tracing::warn!(source_id = OPERATOR_ID, target_id = %target, %refusal, "an operator's call was refused");
+                tracing::warn!(host_id = %shared.id, source_id = OPERATOR_ID, target_id = %target, invocation_id = %id, trace_id, %refusal, "an operator's call was refused");
             }
         }
         called
@@ -67,7 +71,7 @@ pub(super) fn call(asked: &Asked<'_>) -> Result<Answer, Answer> {
 async fn carry_out(
     shared: &Arc<Shared>,
     call: CallComponent,
-    traceparent: Option<Arc<str>>,
+    (id, traceparent): (InvocationId, Option<Arc<str>>),
 ) -> Result<CallReply, Refusal> {
     let within = call
         .deadline_ms
@@ -75,6 +79,7 @@ async fn carry_out(
         .min(DEADLINE_MAX);
     let caller = Caller {
         shared,
+        id,
         target: call.component_id,
         deadline: Instant::now() + within,
         traceparent,
@@ -89,6 +94,7 @@ async fn carry_out(
 /// An operator's one call.
 struct Caller<'a> {
     shared: &'a Arc<Shared>,
+    id: InvocationId,
     target: EntityId,
     deadline: Instant,
     traceparent: Option<Arc<str>>,
@@ -97,7 +103,7 @@ struct Caller<'a> {
 impl Caller<'_> {
     fn invocation(&self, operation: Operation, type_hash: u64, payload: Bytes) -> Invocation {
         Invocation {
-            id: InvocationId::random(),
+            id: self.id,
             source: EntityId::new(OPERATOR_ID).expect("the constant is an id"),
             target: self.target.clone(),
             operation,
@@ -181,28 +187,16 @@ impl Caller<'_> {
     }
 
     fn not_here(&self) -> Refusal {
-        let mut hosts: Vec<_> = self
-            .shared
-            .routes
-            .routes_to(&self.target)
-            .into_iter()
-            .map(|route| route.host.to_string())
-            .collect();
-        hosts.sort();
-        if hosts.is_empty() {
-            return Refusal::new(
-                RefusalCode::NoRoute,
-                format!("no host of the lattice runs `{}`", self.target),
-            );
+        let refusal = not_here(self.shared, &self.target);
+        Refusal {
+            message: match refusal.code {
+                RefusalCode::NotHere => {
+                    format!("{}, and arguments in JSON need its types", refusal.message)
+                }
+                _ => refusal.message,
+            },
+            ..refusal
         }
-        Refusal::new(
-            RefusalCode::NotHere,
-            format!(
-                "`{}` does not run on this host, and arguments in JSON need its types",
-                self.target
-            ),
-        )
-        .with_remedy(format!("ask a host that runs it: {}", hosts.join(", ")))
     }
 
     /// Says the very command that allows the call.

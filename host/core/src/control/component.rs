@@ -1,21 +1,22 @@
 //! Actors: who could run one, scaling (which starts and stops them), and replacing.
 
 use std::sync::Arc;
+use std::time::Instant;
 
+use tokio_util::sync::CancellationToken;
 use trellis_protocol::EntityId;
 use trellis_protocol::control::{
-    ComponentAuction, ComponentAuctionAck, Map, ScaleComponent, UpdateComponent,
+    ComponentAuction, ComponentAuctionAck, ScaleComponent, UpdateComponent,
 };
 
 use super::{Answer, Asked, accepted, answer, refused};
-use crate::actor::ActorSettings;
-use crate::artifact::component_file;
-use crate::host::{MEMORY_LIMIT, OPERATOR_ID, OtherReference, Wanted};
-use crate::limits::{COUNT_MAX, MEMORY_BYTES_MAX};
+use crate::actor::ComponentLimits;
+use crate::host::{OPERATOR_ID, OtherReference, Purpose, Wanted};
+use crate::limits::COUNT_MAX;
 
 pub(super) fn auction(asked: &Asked<'_>) -> Result<Answer, Answer> {
     let auction: ComponentAuction = asked.parse()?;
-    let can_fetch = component_file(&auction.component_ref, asked.shared.allow_file).is_ok();
+    let can_fetch = asked.shared.reference(&auction.component_ref).is_ok();
     if !can_fetch || !asked.is_eligible(&auction.constraints) {
         return Ok(Answer::Silence);
     }
@@ -39,38 +40,40 @@ pub(super) fn scale(asked: &Asked<'_>) -> Result<Answer, Answer> {
             command.count
         )));
     }
-    let (memory_bytes_max, mut notes) =
-        limits(&command.component_limits.unwrap_or_default()).map_err(refused)?;
-    if command.count > 0 {
-        check_start(asked, &id, &reference)?;
-        if let Some(running) = asked.shared.router.actor(&id)
-            && running.reference != reference
-            && !command.allow_update
-        {
-            notes.push(format!(
-                "`{id}` keeps running `{}`; allow an update to replace it by `{reference}`",
-                running.reference
-            ));
-        }
-    }
+    let limits = command.component_limits.as_ref();
+    let limits = limits.map(ComponentLimits::read).transpose();
+    let (limits, mut notes) = match limits.map_err(refused)? {
+        Some((limits, notes)) => (Some(limits), notes),
+        None => (None, Vec::new()),
+    };
     let wanted = Wanted {
         id: id.clone(),
         reference,
-        settings: ActorSettings {
-            count: command.count,
-            config: command.config,
-            annotations: command.annotations.unwrap_or_default(),
-            memory_bytes_max,
-        },
+        count: command.count,
+        config: command.config,
+        annotations: command.annotations.unwrap_or_default(),
+        limits,
         was: None,
     };
     let other = if command.allow_update {
-        OtherReference::Replaces
+        OtherReference::MayReplace
     } else {
         OtherReference::IsIgnored
     };
-    let shared = Arc::clone(asked.shared);
-    enqueue(asked, &id, async move { shared.scale(wanted, other).await })?;
+    if wanted.count > 0 {
+        check_start(asked, &id, &wanted.reference)?;
+        notes.extend(
+            asked
+                .shared
+                .router
+                .actor(&id)
+                .and_then(|running| wanted.passed_over(&running, other)),
+        );
+    }
+    let (shared, arrived) = (Arc::clone(asked.shared), Instant::now());
+    enqueue(asked, &id, wanted.purpose(other), |moot| async move {
+        shared.scale(wanted, other, arrived, moot).await;
+    })?;
     Ok(accepted(notes.join("; ")))
 }
 
@@ -86,28 +89,40 @@ pub(super) fn update(asked: &Asked<'_>) -> Result<Answer, Answer> {
         }
         // Not the end of it: its file may have been written anew, which is looked at in the command's turn.
         Some(running) if running.reference == reference => {
-            format!("`{id}` runs `{reference}` already, and is replaced if the file has changed")
+            format!(
+                "`{id}` runs `{reference}` already, and is replaced if that leads to something else by now"
+            )
         }
         _ => String::new(),
     };
     check_start(asked, &id, &reference)?;
     let annotations = command.annotations;
+    let purpose = Purpose::Run {
+        reference: reference.clone(),
+        scaler: None,
+        replaces: true,
+    };
     let (host, updated) = (Arc::clone(shared), id.clone());
-    enqueue(asked, &id, async move {
-        host.update(updated, reference, annotations).await;
+    enqueue(asked, &id, purpose, |moot| async move {
+        host.update(updated, reference, annotations, moot).await;
     })?;
     Ok(accepted(note))
 }
 
-fn enqueue(
+fn enqueue<F>(
     asked: &Asked<'_>,
     id: &EntityId,
-    job: impl Future<Output = ()> + Send + 'static,
-) -> Result<(), Answer> {
+    purpose: Purpose,
+    job: impl FnOnce(CancellationToken) -> F,
+) -> Result<(), Answer>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     asked
         .shared
         .commands
-        .enqueue(id, job)
+        .enqueue(id, purpose, job)
+        .map(drop)
         .map_err(|full| refused(full.to_string()))
 }
 
@@ -118,60 +133,9 @@ fn check_start(asked: &Asked<'_>, id: &EntityId, reference: &str) -> Result<(), 
             "the id `{OPERATOR_ID}` stands for operators who call actors; choose another id"
         )));
     }
-    component_file(reference, asked.shared.allow_file)
+    asked
+        .shared
+        .reference(reference)
         .map(drop)
         .map_err(|error| refused(error.to_string()))
-}
-
-/// The memory limit in bytes, and remarks about limits that this host does not know.
-fn limits(limits: &Map) -> Result<(Option<usize>, Vec<String>), String> {
-    let mut memory = None;
-    let mut notes = Vec::new();
-    for (key, value) in limits {
-        if key != MEMORY_LIMIT {
-            notes.push(format!(
-                "the limit `{key}` is unknown here and has no effect"
-            ));
-            continue;
-        }
-        let bytes = value
-            .parse()
-            .ok()
-            .filter(|bytes| (1..=MEMORY_BYTES_MAX).contains(bytes))
-            .ok_or_else(|| {
-                format!(
-                    "the limit `{MEMORY_LIMIT}` is {value:?}; give a number of bytes from 1 to {MEMORY_BYTES_MAX}"
-                )
-            })?;
-        memory = Some(bytes);
-    }
-    Ok((memory, notes))
-}
-
-#[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-mod tests {
-    use super::*;
-
-    fn memory(value: &str) -> Result<(Option<usize>, Vec<String>), String> {
-        limits(&Map::from([(MEMORY_LIMIT.to_owned(), value.to_owned())]))
-    }
-
-    #[test]
-    fn the_largest_memory_limit_is_accepted_and_one_byte_more_is_refused() {
-        let most = MEMORY_BYTES_MAX.to_string();
-        assert_eq!(memory(&most).unwrap().0, Some(MEMORY_BYTES_MAX));
-        let more = (MEMORY_BYTES_MAX + 1).to_string();
-        for value in [more.as_str(), "0", "-1", "", "64MiB"] {
-            assert!(memory(value).unwrap_err().contains(MEMORY_LIMIT), "{value}");
-        }
-    }
-
-    #[test]
-    fn an_unknown_limit_is_named_and_has_no_effect() {
-        let map = Map::from([("max_execution_time".to_owned(), "1".to_owned())]);
-        let (memory, notes) = limits(&map).unwrap();
-        assert_eq!(memory, None);
-        assert!(notes[0].contains("max_execution_time"));
-    }
 }

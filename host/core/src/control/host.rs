@@ -1,4 +1,4 @@
-//! Hosts: who is there, what runs here, and the request to leave.
+//! Hosts: who is there, what runs here, how far its links are, and the request to leave.
 
 use trellis_protocol::control::StopHost;
 
@@ -11,6 +11,10 @@ pub(super) fn ping(asked: &Asked<'_>) -> Answer {
 
 pub(super) fn inventory(asked: &Asked<'_>) -> Answer {
     answer(asked.shared.inventory())
+}
+
+pub(super) fn links(asked: &Asked<'_>) -> Answer {
+    answer(asked.shared.link_ends())
 }
 
 /// The host leaves after this answer. What it ran is restored when it is started again.

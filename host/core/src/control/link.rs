@@ -1,39 +1,52 @@
 //! Links: who may call whom.
 //!
 //! A link outside the claims of an actor that is known (it runs here, or the state holds its token) is refused at once.
-//! For one that is not known it is stored, and judged with every call; until then each is refused (D1).
+//! For one that is not known it is stored, and judged with every call; until then each is refused (D1). What a link is signed
+//! with is judged before it is stored, and again by every host that insists on it: see [`super::proof`].
 
 use std::sync::Arc;
 
 use trellis_claims::{ActorClaims, ActorToken, UnixTime};
 use trellis_lattice::state::Bucket;
-use trellis_protocol::control::DeleteLink;
+use trellis_protocol::control::delivery::End;
+use trellis_protocol::control::{Envelope, ListedLink, SignedDeletion, SignedLink};
 use trellis_protocol::event::{EventData, LinkDeleted, LinkSetFailed};
 use trellis_protocol::{EntityId, Link};
 
-use super::config::APPLIED_WAIT;
-use super::{Answer, Asked, answer, later};
-use crate::actor::grants::export_needs_grant;
-use crate::host::Shared;
+use super::config::{APPLIED_WAIT, CAUGHT_UP_WAIT};
+use super::{Answer, Asked, later, refused};
+use crate::host::{Shared, outside_claims};
 
 pub(super) fn list(asked: &Asked<'_>) -> Answer {
-    let view = asked.shared.state.view();
-    let links: Vec<&Link> = view.links().map(|link| &**link).collect();
-    answer(links)
+    let shared = Arc::clone(asked.shared);
+    // Judging signatures takes its time where there are many.
+    Answer::Later(Box::pin(async move {
+        let state = &shared.state;
+        state.caught_up(Bucket::LatticeData, CAUGHT_UP_WAIT).await;
+        let (view, trust) = (shared.state.view(), shared.signatures.links());
+        let listed = view.stored_links().map(|stored| ListedLink {
+            link: Link::clone(&stored.link),
+            signed: Some(trust.is_signed(stored)),
+        });
+        Envelope::answer(listed.collect::<Vec<_>>()).to_bytes()
+    }))
 }
 
 pub(super) fn put(asked: &Asked<'_>) -> Result<Answer, Answer> {
-    let link: Link = asked.parse()?;
+    let signed: SignedLink = asked.parse()?;
     let shared = Arc::clone(asked.shared);
     Ok(later(async move {
-        let written = match check_claims(&shared, &link) {
-            Ok(()) => shared
+        let believed = shared.signatures.links().check_put(&signed);
+        let written = match (believed, check_claims(&shared, &signed.link)) {
+            (Err(refusal), _) => Err((refusal.code, refusal.to_string())),
+            (_, Err(outside)) => Err(("grant-missing", outside)),
+            (Ok(()), Ok(())) => shared
                 .state
-                .put_link(&link)
+                .put_signed_link(&signed)
                 .await
                 .map_err(|error| ("link-refused", error.to_string())),
-            Err(outside) => Err(("grant-missing", outside)),
         };
+        let link = signed.link;
         match written {
             Ok(revision) => {
                 shared
@@ -59,12 +72,14 @@ pub(super) fn put(asked: &Asked<'_>) -> Result<Answer, Answer> {
 
 /// Deleting a link that is not there succeeds, and is told like any other.
 pub(super) fn delete(asked: &Asked<'_>) -> Result<Answer, Answer> {
-    let key: DeleteLink = asked.parse()?;
+    let signed: SignedDeletion = asked.parse()?;
+    let believed = asked.shared.signatures.links().check_deletion(&signed);
+    believed.map_err(|refusal| refused(refusal.to_string()))?;
     let shared = Arc::clone(asked.shared);
     Ok(later(async move {
         let deleted = shared
             .state
-            .delete_link(&key)
+            .delete_signed_link(&signed)
             .await
             .map_err(|error| error.to_string())?;
         shared
@@ -73,7 +88,7 @@ pub(super) fn delete(asked: &Asked<'_>) -> Result<Answer, Answer> {
             .await;
         let first = deleted.links.first();
         shared.events.publish(&EventData::LinkDeleted(LinkDeleted {
-            key,
+            key: signed.key,
             target: first.map(|link| link.target.to_string()),
             interfaces: first.map(|link| link.interfaces.clone()),
         }));
@@ -83,30 +98,11 @@ pub(super) fn delete(asked: &Asked<'_>) -> Result<Answer, Answer> {
 
 /// Holds a link against the claims at both ends.
 fn check_claims(shared: &Shared, link: &Link) -> Result<(), String> {
-    let source = known_claims(shared, &link.source_id);
-    let target = known_claims(shared, &link.target);
-    for text in link.interface_names() {
-        let name = text
-            .parse()
-            .map_err(|error| format!("`{text}` names no interface: {error}"))?;
-        let ends = [
-            (&link.source_id, &source, true, "call"),
-            (
-                &link.target,
-                &target,
-                export_needs_grant(&name),
-                "be called by",
-            ),
-        ];
-        for (id, claims, needs_grant, what) in ends {
-            if let Some(claims) = claims
-                && needs_grant
-                && !claims.capabilities.grants(&name)
-            {
-                return Err(format!(
-                    "the claims of `{id}` do not allow it to {what} `{text}`; sign it with `--cap {text}` and start it anew"
-                ));
-            }
+    for (id, end) in [(&link.source_id, End::Source), (&link.target, End::Target)] {
+        let outside =
+            known_claims(shared, id).and_then(|claims| outside_claims(&claims, link, end));
+        if let Some(reason) = outside {
+            return Err(reason);
         }
     }
     Ok(())

@@ -12,17 +12,25 @@ mod host;
 mod json;
 mod label;
 mod link;
+mod logs;
+mod proof;
 mod provider;
+mod registry;
 mod server;
+mod spy;
+mod stats;
+mod watch;
 
 use std::pin::Pin;
 use std::sync::Arc;
 
+use futures::stream::BoxStream;
 use serde::Serialize;
 use trellis_protocol::control::{Ack, Envelope, Map, Request, parse};
 
 use crate::host::Shared;
 
+pub(crate) use proof::Signatures;
 pub(crate) use server::{Server, SubscribeError};
 
 /// The answer to a request.
@@ -31,9 +39,14 @@ enum Answer {
     Now(Vec<u8>),
     /// To be worked out beside other requests.
     Later(Pin<Box<dyn Future<Output = Vec<u8>> + Send>>),
+    /// One after the other, each an envelope of its own. They end when the host leaves, with a farewell.
+    Many { records: Records, farewell: Vec<u8> },
     /// An auction that this host does not take part in.
     Silence,
 }
+
+/// Answers that come one after the other.
+type Records = BoxStream<'static, Vec<u8>>;
 
 /// A request to this host.
 struct Asked<'a> {
@@ -96,16 +109,38 @@ where
     }))
 }
 
+/// What a host that leaves still answers: questions, and what is the lattice's and not its own. Commands for itself it
+/// refuses, so that nobody waits for an outcome that never comes.
+fn leaving(noun: &str, verb: &str, asked: &Asked<'_>) -> Answer {
+    match (noun, verb) {
+        ("component" | "provider", "auction") => Answer::Silence,
+        ("link" | "config" | "claims", _)
+        | ("host", "ping" | "get" | "stop" | "links" | "stats") => route(noun, verb, asked),
+        _ => refused(format!(
+            "the host `{}` is leaving the lattice and takes no more commands",
+            asked.shared.id
+        )),
+    }
+}
+
 /// Routes a request to its module.
 fn route(noun: &str, verb: &str, asked: &Asked<'_>) -> Answer {
+    if let Err(refusal) = check_argument(noun, verb, asked.argument) {
+        return refusal;
+    }
     let answered = match (noun, verb) {
         ("host", "ping") => Ok(host::ping(asked)),
         ("host", "get") => Ok(host::inventory(asked)),
+        ("host", "links") => Ok(host::links(asked)),
+        ("host", "stats") => Ok(stats::stats(asked)),
         ("host", "stop") => host::stop(asked),
+        ("registry", "put") => registry::put(asked),
         ("component", "auction") => component::auction(asked),
         ("component", "scale") => component::scale(asked),
         ("component", "update") => component::update(asked),
         ("component", "call") => call::call(asked),
+        ("component", "spy") => spy::spy(asked),
+        ("component", "logs") => logs::logs(asked),
         ("provider", "auction") => provider::auction(asked),
         ("provider", "start") => provider::start(asked),
         ("provider", "stop") => provider::stop(asked),
@@ -118,9 +153,25 @@ fn route(noun: &str, verb: &str, asked: &Asked<'_>) -> Answer {
         ("claims", "get") => Ok(claims::list(asked)),
         ("label", "put") => label::put(asked),
         ("label", "del") => label::delete(asked),
-        _ => Err(refused(format!(
-            "this host knows no control request `{noun}.{verb}`"
-        ))),
+        _ => Err(unknown(noun, verb)),
     };
     answered.unwrap_or_else(|refusal| refusal)
+}
+
+fn unknown(noun: &str, verb: &str) -> Answer {
+    refused(format!(
+        "this host knows no control request `{noun}.{verb}` on this subject"
+    ))
+}
+
+/// Refuses what is asked of everybody on a subject of one host: an auction that a host is silent about would look lost.
+fn check_argument(noun: &str, verb: &str, argument: Option<&str>) -> Result<(), Answer> {
+    let is_for_all = matches!(
+        (noun, verb),
+        ("host", "ping") | ("component" | "provider", "auction")
+    ) || matches!(noun, "link" | "claims" | "registry");
+    if is_for_all == argument.is_none() {
+        return Ok(());
+    }
+    Err(unknown(noun, verb))
 }

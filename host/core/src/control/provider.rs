@@ -6,12 +6,12 @@ use tokio::sync::oneshot;
 use trellis_protocol::control::{ProviderAuction, ProviderAuctionAck, StartProvider, StopProvider};
 
 use super::{Answer, Asked, accepted, answer, later, refused};
-use crate::host::{OPERATOR_ID, WantedProvider};
+use crate::host::{OPERATOR_ID, Purpose, WantedProvider};
 
 pub(super) fn auction(asked: &Asked<'_>) -> Result<Answer, Answer> {
     let auction: ProviderAuction = asked.parse()?;
     let shared = asked.shared;
-    if shared.provider_source(&auction.provider_ref).is_err()
+    if shared.provider_place(&auction.provider_ref).is_err()
         || shared.router.provider(&auction.provider_id).is_some()
         || !asked.is_eligible(&auction.constraints)
     {
@@ -41,33 +41,37 @@ pub(super) fn start(asked: &Asked<'_>) -> Result<Answer, Answer> {
         return Err(refused(format!("`{id}` runs on this host already")));
     }
     shared
-        .provider_source(&command.provider_ref)
+        .provider_place(&command.provider_ref)
         .map_err(|error| refused(error.to_string()))?;
     let wanted = WantedProvider {
         id: id.clone(),
         reference: command.provider_ref,
         config: command.config,
         annotations: command.annotations.unwrap_or_default(),
+        was: None,
     };
     let host = Arc::clone(shared);
     shared
         .commands
-        .enqueue(&id, async move { host.start_provider(wanted).await })
+        .enqueue(&id, wanted.purpose(), |moot| async move {
+            host.start_provider(wanted, moot).await;
+        })
         .map_err(|full| refused(full.to_string()))?;
     Ok(accepted(""))
 }
 
-/// Answered once the provider has shut down.
+/// Answered once the provider has shut down. One that is only being fetched is given up, which is as good.
 pub(super) fn stop(asked: &Asked<'_>) -> Result<Answer, Answer> {
     let command: StopProvider = asked.parse()?;
     asked.check_host(&command.host_id)?;
     let id = command.provider_id;
     let (done, stopped) = oneshot::channel();
     let (host, stopping) = (Arc::clone(asked.shared), id.clone());
-    asked
+    let purpose = Purpose::Stop { scaler: None };
+    let given_up = asked
         .shared
         .commands
-        .enqueue(&id, async move {
+        .enqueue(&id, purpose, |_| async move {
             // Whoever asked may have stopped waiting.
             let _ = done.send(host.stop_provider(&stopping).await);
         })
@@ -75,6 +79,7 @@ pub(super) fn stop(asked: &Asked<'_>) -> Result<Answer, Answer> {
     Ok(later(async move {
         match stopped.await {
             Ok(true) => Ok(String::new()),
+            Ok(false) if given_up > 0 => Ok(format!("`{id}` was stopped before it had started")),
             Ok(false) => Err(format!("no provider `{id}` runs on this host")),
             Err(_) => Err(format!(
                 "the host could not stop `{id}`: it is shutting down"

@@ -1,22 +1,35 @@
-//! Takes requests from NATS and sends the answers back.
+//! Takes requests from NATS and sends the answers back: one for each request, whatever it holds.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
-use async_nats::{Client, Message, Subscriber};
-use futures::StreamExt;
+use async_nats::{Client, HeaderMap, Message, StatusCode, Subject, Subscriber};
+use futures::{FutureExt, StreamExt};
 use tokio::sync::Semaphore;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use trellis_lattice::connection::settle;
 use trellis_protocol::control::Ack;
+use trellis_protocol::control::observe::BEAT_INTERVAL;
 use trellis_protocol::limits::TRACEPARENT_BYTES_MAX;
 use trellis_protocol::subject::Subjects;
 
-use super::{Answer, Asked, route};
+use super::{Answer, Asked, Records, leaving, route};
 use crate::host::Shared;
 
 /// Requests that are worked on at once. Further ones are refused.
 const REQUESTS_MAX: usize = 256;
+
+/// How long a host that leaves takes what NATS had already sent it, to refuse it with a sentence.
+const LEAVING_MAX: Duration = Duration::from_millis(500);
+
+/// How long one of many answers may wait for the connection.
+const RECORD_MAX: Duration = Duration::from_secs(5);
+
+/// The header that carries W3C trace context. Answers carry the request's own.
+const TRACEPARENT: &str = "traceparent";
 
 /// The control interface cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +66,14 @@ impl Server {
     /// [`SubscribeError`] for the first subscription that NATS does not take.
     pub(crate) async fn start(self) -> Result<(), SubscribeError> {
         let mut subscriptions = Vec::new();
-        let auctions = ["component", "provider"].map(|noun| self.subjects.control(noun, "auction"));
+        let auctions = [
+            ("component", self.shared.auctions.component),
+            ("provider", self.shared.auctions.provider),
+        ];
+        let auctions = auctions
+            .into_iter()
+            .filter(|(_, takes_part)| *takes_part)
+            .map(|(noun, _)| self.subjects.control(noun, "auction"));
         let plain = self.subjects.control_broadcast().into_iter();
         let plain = plain
             .chain(auctions)
@@ -98,18 +118,32 @@ impl Intake {
         loop {
             let message = tokio::select! {
                 biased;
-                () = self.cancel.cancelled() => return,
+                () = self.cancel.cancelled() => break,
                 message = subscription.next() => message,
             };
             let Some(message) = message else {
                 return;
             };
-            self.take(message);
+            self.take(message, route);
         }
+        // What NATS has sent already is answered too. Without NATS there is nothing to wait for.
+        let rest = async {
+            if subscription.drain().await.is_ok() {
+                while let Some(message) = subscription.next().await {
+                    self.take(message, leaving);
+                }
+            }
+        };
+        let _ = tokio::time::timeout(LEAVING_MAX, rest).await;
     }
 
     /// Never waits, so that requests are looked at in the order in which they arrive.
-    fn take(&self, message: Message) {
+    fn take(&self, message: Message, route: impl Fn(&str, &str, &Asked<'_>) -> Answer) {
+        let replies = message.reply.clone().map(|subject| Replies {
+            client: self.client.clone(),
+            subject,
+            traceparent: traceparent(&message),
+        });
         let Ok(room) = Arc::clone(&self.room).try_acquire_owned() else {
             tracing::warn!(subject = %message.subject, "a control request was refused: too many at once");
             let busy = Ack::refused(format!(
@@ -117,49 +151,154 @@ impl Intake {
             ));
             // The refusal is for a client that waits. Where the connection has no room for it either, silence is all
             // that is left.
-            if let Some(reply) = message.reply {
-                let client = self.client.clone();
-                self.tasks.spawn(async move {
-                    let _ = client.publish(reply, busy.to_bytes().into()).await;
-                });
+            if let Some(replies) = replies {
+                self.tasks
+                    .spawn(async move { replies.send(busy.to_bytes()).await });
             }
             return;
         };
-        let answer = match self.subjects.parse_control(&message.subject) {
-            Some(request) => {
-                let asked = Asked {
-                    shared: &self.shared,
-                    argument: request.argument,
-                    body: &message.payload,
-                    traceparent: traceparent(&message),
-                };
-                route(request.noun, request.verb, &asked)
-            }
-            None => super::refused("this is no control request"),
-        };
-        let (Some(reply), client) = (message.reply, self.client.clone()) else {
-            // Nobody waits, but what was asked for is done.
-            if let Answer::Later(work) = answer {
-                self.tasks.spawn(async move {
-                    work.await;
-                    drop(room);
-                });
-            }
-            return;
-        };
+        let answering = AssertUnwindSafe(|| self.answer(&message, route));
+        let answer = std::panic::catch_unwind(answering).unwrap_or_else(|_| {
+            tracing::error!(subject = %message.subject, "a control request panicked, which is a fault of this software");
+            Answer::Now(fault())
+        });
+        let cancel = self.cancel.clone();
         self.tasks.spawn(async move {
             let bytes = match answer {
                 Answer::Now(bytes) => bytes,
-                Answer::Later(work) => work.await,
+                // Where nobody waits, what was asked for is done all the same.
+                Answer::Later(work) => match AssertUnwindSafe(work).catch_unwind().await {
+                    Ok(bytes) => bytes,
+                    Err(_) => {
+                        tracing::error!(
+                            "a control request panicked, which is a fault of this software"
+                        );
+                        fault()
+                    }
+                },
+                Answer::Many { records, farewell } => {
+                    // They go on for long, and those who give them bound how many there are.
+                    drop(room);
+                    return replies_each(replies, records, farewell, &cancel).await;
+                }
                 Answer::Silence => return,
             };
-            let bytes = sendable(bytes, client.server_info().max_payload);
-            if let Err(error) = client.publish(reply, bytes.into()).await {
-                tracing::warn!(%error, "a control request was not answered");
+            if let Some(replies) = replies {
+                replies.send(bytes).await;
             }
             drop(room);
         });
     }
+
+    fn answer(
+        &self,
+        message: &Message,
+        route: impl Fn(&str, &str, &Asked<'_>) -> Answer,
+    ) -> Answer {
+        let Some(request) = self.subjects.parse_control(&message.subject) else {
+            return super::refused("this is no control request");
+        };
+        let asked = Asked {
+            shared: &self.shared,
+            argument: request.argument,
+            body: &message.payload,
+            traceparent: traceparent(message),
+        };
+        super::proof::guarded(&self.shared, message, &request, || {
+            route(request.noun, request.verb, &asked)
+        })
+    }
+}
+
+/// Sends records until they end, the host leaves, or NATS takes none for long.
+async fn replies_each(
+    replies: Option<Replies>,
+    mut records: Records,
+    farewell: Vec<u8>,
+    cancel: &CancellationToken,
+) {
+    let Some(replies) = replies else {
+        return;
+    };
+    // NATS says so where nobody listens to a message that could be answered.
+    let inbox = replies.client.new_inbox();
+    let Ok(mut unheard) = replies.client.subscribe(inbox.clone()).await else {
+        return;
+    };
+    let mut beat = tokio::time::interval(BEAT_INTERVAL);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    beat.reset();
+    let still_there = Ack::accepted("").to_bytes();
+    loop {
+        let record = tokio::select! {
+            () = cancel.cancelled() => {
+                let _ = tokio::time::timeout(LEAVING_MAX, replies.send(farewell)).await;
+                return;
+            }
+            Some(answer) = unheard.next() => {
+                if answer.status == Some(StatusCode::NO_RESPONDERS) {
+                    return;
+                }
+                continue;
+            }
+            record = records.next() => record,
+            _ = beat.tick() => Some(still_there.clone()),
+        };
+        let Some(record) = record else {
+            return;
+        };
+        // Where the connection is down its queue fills, and whoever asked is gone when it is up again.
+        let asking = replies.send_asking(record, inbox.clone());
+        let sent = tokio::time::timeout(RECORD_MAX, asking).await;
+        if sent.is_err() {
+            return;
+        }
+    }
+}
+
+/// The way back to whoever asked.
+struct Replies {
+    client: Client,
+    subject: Subject,
+    traceparent: Option<Arc<str>>,
+}
+
+impl Replies {
+    /// Sends one of many. Where nobody listens, NATS answers that to the inbox.
+    async fn send_asking(&self, bytes: Vec<u8>, inbox: String) {
+        let bytes = sendable(bytes, self.client.server_info().max_payload);
+        let subject = self.subject.clone();
+        let sent = self
+            .client
+            .publish_with_reply(subject, inbox, bytes.into())
+            .await;
+        if let Err(error) = sent {
+            tracing::debug!(%error, "one of many answers was not sent");
+        }
+    }
+
+    async fn send(&self, bytes: Vec<u8>) {
+        let bytes = sendable(bytes, self.client.server_info().max_payload);
+        let subject = self.subject.clone();
+        let sent = match &self.traceparent {
+            Some(traceparent) => {
+                let mut headers = HeaderMap::new();
+                headers.insert(TRACEPARENT, &**traceparent);
+                self.client
+                    .publish_with_headers(subject, headers, bytes.into())
+                    .await
+            }
+            None => self.client.publish(subject, bytes.into()).await,
+        };
+        if let Err(error) = sent {
+            tracing::warn!(%error, "a control request was not answered");
+        }
+    }
+}
+
+fn fault() -> Vec<u8> {
+    Ack::refused("the request could not be carried out, which is a fault of this host's software; its log says more")
+        .to_bytes()
 }
 
 /// An answer that NATS would not carry becomes a refusal that says so, because whoever asked would wait in vain.
@@ -179,9 +318,11 @@ fn sendable(answer: Vec<u8>, most_bytes: usize) -> Vec<u8> {
     .to_bytes()
 }
 
+/// Only what looks like trace context is passed on: the text becomes a header again.
 fn traceparent(message: &Message) -> Option<Arc<str>> {
-    let value = message.headers.as_ref()?.get("traceparent")?.as_str();
-    (value.len() <= TRACEPARENT_BYTES_MAX).then(|| Arc::from(value))
+    let value = message.headers.as_ref()?.get(TRACEPARENT)?.as_str();
+    let plain = value.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+    (plain && value.len() <= TRACEPARENT_BYTES_MAX).then(|| Arc::from(value))
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ impl MemoryBudget {
         self.limit_bytes
     }
 
-    #[cfg(test)]
+    /// What all instances hold now.
     pub(crate) fn used_bytes(&self) -> usize {
         self.used_bytes.load(Ordering::Relaxed)
     }
@@ -77,15 +77,22 @@ fn machine_bytes() -> usize {
 #[derive(Debug)]
 pub(crate) struct InstanceLimits {
     budget: Arc<MemoryBudget>,
+    /// What all instances of the actor hold, for those who look.
+    of_actor: Arc<AtomicUsize>,
     limit_bytes: usize,
     held_bytes: usize,
     exceeded: bool,
 }
 
 impl InstanceLimits {
-    pub(crate) fn new(budget: Arc<MemoryBudget>, limit_bytes: usize) -> Self {
+    pub(crate) fn new(
+        budget: Arc<MemoryBudget>,
+        of_actor: Arc<AtomicUsize>,
+        limit_bytes: usize,
+    ) -> Self {
         Self {
             budget,
+            of_actor,
             limit_bytes,
             held_bytes: 0,
             exceeded: false,
@@ -113,6 +120,7 @@ impl ResourceLimiter for InstanceLimits {
             && self.budget.take(more);
         if granted {
             self.held_bytes += more;
+            self.of_actor.fetch_add(more, Ordering::Relaxed);
         } else {
             self.exceeded = true;
         }
@@ -132,6 +140,7 @@ impl ResourceLimiter for InstanceLimits {
 impl Drop for InstanceLimits {
     fn drop(&mut self) {
         self.budget.give_back(self.held_bytes);
+        self.of_actor.fetch_sub(self.held_bytes, Ordering::Relaxed);
     }
 }
 
@@ -143,7 +152,7 @@ mod tests {
     #[test]
     fn the_last_byte_of_an_instance_is_granted_and_one_more_page_is_not() {
         let budget = Arc::new(MemoryBudget::new(1 << 20));
-        let mut limits = InstanceLimits::new(budget, 2 << 16);
+        let mut limits = InstanceLimits::new(budget, Arc::default(), 2 << 16);
         assert!(limits.memory_growing(0, 2 << 16, None).unwrap());
         assert!(!limits.exceeded());
         assert!(!limits.memory_growing(2 << 16, 3 << 16, None).unwrap());
@@ -153,13 +162,16 @@ mod tests {
     #[test]
     fn instances_share_the_budget_and_give_it_back() {
         let budget = Arc::new(MemoryBudget::new(3 << 16));
-        let mut first = InstanceLimits::new(Arc::clone(&budget), usize::MAX);
-        let mut second = InstanceLimits::new(Arc::clone(&budget), usize::MAX);
+        let of_actor = Arc::<AtomicUsize>::default();
+        let limits = || InstanceLimits::new(Arc::clone(&budget), Arc::clone(&of_actor), usize::MAX);
+        let (mut first, mut second) = (limits(), limits());
         assert!(first.memory_growing(0, 2 << 16, None).unwrap());
         assert!(!second.memory_growing(0, 2 << 16, None).unwrap());
         drop(first);
         assert!(second.memory_growing(0, 2 << 16, None).unwrap());
+        assert_eq!(of_actor.load(Ordering::Relaxed), 2 << 16);
         drop(second);
         assert_eq!(budget.used_bytes(), 0);
+        assert_eq!(of_actor.load(Ordering::Relaxed), 0);
     }
 }

@@ -91,7 +91,7 @@ impl Engine {
     /// Compiles a component, or loads it from the cache. May take seconds: call it where blocking is allowed.
     ///
     /// `digest` is the content hash of the claims, which leaves out the claims themselves: signing again does not
-    /// compile again.
+    /// compile again. `begins` is called where the compiler is needed.
     ///
     /// # Errors
     /// [`EngineError::Compile`] where the bytes are no valid component. A cache that fails is logged and done without.
@@ -99,6 +99,7 @@ impl Engine {
         &self,
         digest: &str,
         bytes: &[u8],
+        begins: impl FnOnce(),
     ) -> Result<(wasmtime::component::Component, CompileOrigin), EngineError> {
         if let Some(component) = self
             .cache
@@ -107,6 +108,7 @@ impl Engine {
         {
             return Ok((component, CompileOrigin::Cache));
         }
+        begins();
         let component = wasmtime::component::Component::new(&self.inner, bytes)
             .map_err(|error| EngineError::Compile(format!("{error:#}")))?;
         if let Some(cache) = &self.cache

@@ -1,16 +1,18 @@
-//! Whether the file that an actor was started from still holds what runs.
+//! Whether the reference that an actor was started from still leads to what runs.
 //!
-//! A reference names a place, not content: after a build the same `file://` reference leads to another component. Who
-//! starts or scales an actor must not be told that it runs what the file holds where it does not.
+//! A reference names a place, not content: after a build the same `file://` reference leads to another component, and a
+//! tag may have been moved. Who starts or scales an actor from a file must not be told that it runs what the file holds
+//! where it does not. A registry is asked only by who wants a replacement: a scaling must not wait for it.
 
 use trellis_claims::{ContentHash, content_hash, extract};
 
-use super::actors::{ActorError, OtherReference, PREPARE_MAX, with_causes};
+use super::actor_error::{ActorError, with_causes};
+use super::actors::OtherReference;
 use super::shared::Shared;
+use super::starting::PREPARE_MAX;
 use crate::actor::Actor;
-use crate::artifact::{component_file, read_component};
 
-/// What a file holds, as far as it can be told without believing it.
+/// What a reference leads to, as far as it can be told without believing it.
 struct Found {
     /// `None` where it is no component.
     content: Option<ContentHash>,
@@ -21,25 +23,28 @@ impl Shared {
     /// Whether a running actor is to be replaced by what a reference leads to now.
     ///
     /// # Errors
-    /// [`ActorError::OtherContent`] where it would have to be and may not, and what keeps a file that may replace it from
-    /// being read.
+    /// [`ActorError::OtherContent`] where it would have to be and may not, and what keeps an artifact that is to replace
+    /// it from being read.
     pub(super) async fn is_to_be_replaced(
         &self,
         running: &Actor,
         reference: &str,
         other: OtherReference,
     ) -> Result<bool, ActorError> {
-        let may_replace = other == OtherReference::Replaces;
+        let may_replace = other != OtherReference::IsIgnored;
         if running.reference != reference {
             return Ok(may_replace);
         }
+        if !may_replace && !self.reference(reference)?.is_file() {
+            return Ok(false);
+        }
         let found = match self.look_into(reference).await {
             Ok(found) => found,
-            Err(error) if may_replace => return Err(error),
-            // What runs needs its file no longer, so the file's loss must not be in the way of other settings.
+            Err(error) if other == OtherReference::Replaces => return Err(error),
+            // What runs needs its source no longer, so the source's loss must not be in the way of other settings.
             Err(error) => {
                 let error = with_causes(&error);
-                tracing::warn!(actor_id = %running.id, reference, error, "the file of a running actor cannot be read");
+                tracing::warn!(actor_id = %running.id, reference, error, "what a running actor was started from cannot be read");
                 return Ok(false);
             }
         };
@@ -56,24 +61,23 @@ impl Shared {
         Ok(may_replace && found.token.as_deref() != Some(running.token()))
     }
 
-    /// Reads and hashes a file, on a thread where that may block, and in turn with what is compiled.
+    /// Fetches and hashes, the latter on a thread where that may block, and in turn with what is compiled.
     async fn look_into(&self, reference: &str) -> Result<Found, ActorError> {
-        let path = component_file(reference, self.allow_file)?;
-        let _turn = self
-            .preparing
-            .acquire()
+        let component = self.fetch_component(reference, None, None).await?;
+        let turn = std::sync::Arc::clone(&self.preparing)
+            .acquire_owned()
             .await
             .map_err(|_| ActorError::Interrupted)?;
         let looking = tokio::task::spawn_blocking(move || {
-            let bytes = read_component(&path)?;
-            Ok::<_, ActorError>(Found {
-                content: content_hash(&bytes).ok(),
-                token: extract(&bytes).ok().flatten().map(str::to_owned),
-            })
+            let _turn = turn;
+            Found {
+                content: content_hash(&component.bytes).ok(),
+                token: extract(&component.bytes).ok().flatten().map(str::to_owned),
+            }
         });
         tokio::time::timeout(PREPARE_MAX, looking)
             .await
             .map_err(|_| ActorError::TooSlow)?
-            .map_err(|_| ActorError::Interrupted)?
+            .map_err(|_| ActorError::Interrupted)
     }
 }

@@ -1,8 +1,9 @@
 //! What a host says about itself to operators.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use trellis_claims::ActorClaims;
+use trellis_protocol::control::host::SOFTWARE;
 use trellis_protocol::control::{
     ComponentDescription, HostDescription, HostInventory, Map, ProviderDescription,
 };
@@ -10,14 +11,10 @@ use trellis_protocol::event::ComponentClaims;
 
 use super::shared::Shared;
 use crate::actor::Actor;
-use crate::limits::MEMORY_BYTES_DEFAULT;
 use crate::provider::RunningProvider;
 
 /// The host's version, a semantic one: application managers insist on that.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// The key of the one limit of an actor that the start command can set, in bytes.
-pub(crate) const MEMORY_LIMIT: &str = "max_memory_limit";
 
 impl Shared {
     pub(crate) fn description(&self) -> HostDescription {
@@ -30,9 +27,10 @@ impl Shared {
             uptime_seconds,
             uptime_human: Some(for_people(uptime_seconds)),
             version: Some(VERSION.to_owned()),
-            rpc_host: None,
-            ctl_host: None,
+            rpc_host: self.nats_server.clone(),
+            ctl_host: self.nats_server.clone(),
             js_domain: self.js_domain.clone(),
+            software: Some(SOFTWARE.to_owned()),
         }
     }
 
@@ -45,13 +43,14 @@ impl Shared {
             .map(|actor| component(actor))
             .collect();
         components.sort_by(|a, b| a.id.cmp(&b.id));
-        let mut providers: Vec<_> = self
-            .router
-            .providers()
-            .iter()
-            .map(|provider| describe_provider(provider))
-            .collect();
-        providers.sort_by(|a, b| a.id.cmp(&b.id));
+        let mut all = self.router.providers();
+        all.sort_by(|a, b| a.id.cmp(&b.id));
+        let (failed, providers): (Vec<_>, Vec<_>) =
+            all.iter().partition(|provider| provider.has_failed());
+        let described = |providers: Vec<&Arc<RunningProvider>>| {
+            let described = providers.into_iter().map(|p| describe_provider(p));
+            described.collect::<Vec<_>>()
+        };
         HostInventory {
             host_id: self.id.to_string(),
             friendly_name: self.name.clone(),
@@ -60,14 +59,15 @@ impl Shared {
             uptime_human: for_people(uptime_seconds),
             uptime_seconds,
             components,
-            providers,
+            providers: described(providers),
+            failed_providers: described(failed),
+            software: Some(SOFTWARE.to_owned()),
         }
     }
 }
 
 fn component(actor: &Actor) -> ComponentDescription {
     let claims = actor.claims();
-    let memory = actor.memory_bytes_max();
     ComponentDescription {
         id: actor.id.to_string(),
         image_ref: actor.reference.clone(),
@@ -75,8 +75,7 @@ fn component(actor: &Actor) -> ComponentDescription {
         annotations: some_map(actor.annotations()),
         revision: i32::try_from(claims.revision).unwrap_or(i32::MAX),
         max_instances: actor.count(),
-        limits: (memory != MEMORY_BYTES_DEFAULT)
-            .then(|| BTreeMap::from([(MEMORY_LIMIT.to_owned(), memory.to_string())])),
+        limits: actor.limits().to_map(),
     }
 }
 
@@ -85,8 +84,11 @@ fn describe_provider(provider: &RunningProvider) -> ProviderDescription {
         id: provider.id.to_string(),
         image_ref: Some(provider.reference.clone()),
         name: Some(provider.name.clone()),
-        revision: 0,
+        revision: provider.claims().map_or(0, |claims| {
+            i32::try_from(claims.revision).unwrap_or(i32::MAX)
+        }),
         annotations: some_map(provider.annotations.clone()),
+        health: provider.condition(),
     }
 }
 

@@ -1,17 +1,25 @@
 //! What a host is started with. Plain data: where it comes from is for the binaries.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use trellis_artifacts::ArtifactOptions;
 use trellis_claims::{SigningKey, TrustRoots};
 use trellis_lattice::connection::LatticeOptions;
+use trellis_protocol::control::RegistryCredentials;
 use trellis_protocol::control::host::RESERVED_LABEL_PREFIX;
 use trellis_provider_sdk::ProviderFactory;
 
+use crate::limits::COMPONENT_BYTES_MAX;
+use crate::observe::span::Tracer;
+
 /// Time that a host takes to drain where nobody chose another.
 pub const SHUTDOWN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+
+/// The directory of fetched artifacts, in the state directory.
+const ARTIFACT_CACHE: &str = "artifacts";
 
 /// What a host is started with.
 #[derive(Clone)]
@@ -26,12 +34,17 @@ pub struct HostOptions {
     pub labels: BTreeMap<String, String>,
     /// Whose actors are started, and whose hosts are believed. With none, nothing starts.
     pub trust: TrustRoots,
+    /// Whether commands that nobody whom it trusts has signed are refused, and such links take no effect.
+    pub require_signed: bool,
     /// The host's key, `N…`.
     pub host_key: Arc<SigningKey>,
     /// The certificate by which other hosts believe this one. Without it, it runs alone.
     pub certificate: Option<String>,
-    /// Whether components and provider programs may be taken from any file of this machine.
-    pub allow_file: bool,
+    /// Where components and providers may be had from. Whose providers are run is `trust`'s to say; a cache that is not
+    /// named lies in the state directory.
+    pub artifacts: ArtifactOptions,
+    /// Credentials for registries. Further ones come over the control interface.
+    pub registries: RegistryCredentials,
     /// The directory of programs that are started as providers by their file's name, `<name>` or `trellis-<name>`.
     pub provider_dir: Option<PathBuf>,
     /// As whom provider processes run where the host is root: a name, a number, or two with a colon between. `nobody` where
@@ -43,6 +56,12 @@ pub struct HostOptions {
     pub provider_factories: Vec<Arc<dyn ProviderFactory>>,
     /// Further references of providers, without tag, and the names of factories that they stand for.
     pub provider_aliases: BTreeMap<String, String>,
+    /// Whether it answers auctions of actors. Otherwise it runs those alone that it is named for.
+    pub component_auctions: bool,
+    /// Whether it answers auctions of providers.
+    pub provider_auctions: bool,
+    /// Who collects spans of calls. Without one there are none.
+    pub tracer: Option<Arc<dyn Tracer>>,
     /// Whether it runs what it ran before it was stopped. Otherwise it forgets that.
     pub restore: bool,
     /// Time for work in flight when it is asked to stop without another time.
@@ -57,7 +76,7 @@ impl std::fmt::Debug for HostOptions {
             .field("state_dir", &self.state_dir)
             .field("host", self.host_key.public())
             .field("certificate", &self.certificate.is_some())
-            .field("allow_file", &self.allow_file)
+            .field("allow_file", &self.artifacts.allow_file)
             .field("providers", &factories)
             .finish_non_exhaustive()
     }
@@ -76,17 +95,35 @@ impl HostOptions {
             friendly_name: None,
             labels: BTreeMap::new(),
             trust: TrustRoots::default(),
+            require_signed: false,
             host_key,
             certificate: None,
-            allow_file: false,
+            artifacts: ArtifactOptions {
+                component_bytes_max: COMPONENT_BYTES_MAX,
+                ..ArtifactOptions::default()
+            },
+            registries: RegistryCredentials::default(),
             provider_dir: None,
             provider_user: None,
             private_paths: Vec::new(),
             provider_factories: Vec::new(),
             provider_aliases: BTreeMap::new(),
+            component_auctions: true,
+            provider_auctions: true,
+            tracer: None,
             restore: true,
             shutdown_timeout: SHUTDOWN_TIMEOUT_DEFAULT,
         }
+    }
+
+    /// What artifacts are fetched with.
+    pub(super) fn artifact_options(&self, state_dir: &Path) -> ArtifactOptions {
+        let mut options = self.artifacts.clone();
+        options.trust = self.trust.clone();
+        options
+            .cache_dir
+            .get_or_insert_with(|| state_dir.join(ARTIFACT_CACHE));
+        options
     }
 
     /// Everything of this host that is none of a provider process's business.

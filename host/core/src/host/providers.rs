@@ -3,18 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+use trellis_artifacts::Reference;
+use trellis_claims::provider::ProviderClaims;
 use trellis_lattice::state::{MissingConfig, WriteError};
 use trellis_protocol::EntityId;
-use trellis_protocol::control::Map;
+use trellis_protocol::control::{Map, PublicClaims};
 use trellis_protocol::event::{
-    EventData, HealthCheck, ProviderStartFailed, ProviderStarted, ProviderStopped,
+    self, EventData, HealthCheck, ProviderStartFailed, ProviderStarted, ProviderStopped,
 };
 use trellis_provider_sdk::Health;
 
-use super::actors::with_causes;
+use super::actor_error::with_causes;
+use super::commands::Purpose;
 use super::control_runtime::on;
+use super::progress::Progress;
 use super::shared::{OPERATOR_ID, Shared};
-use crate::artifact::{ArtifactError, is_file_reference, provider_file, provider_meant, unknown};
+use super::starting::{RESTORE_ATTEMPTS_MAX, RESTORE_PAUSE_MAX, RESTORE_PAUSE_MIN};
+use crate::artifact::{ArtifactError, provider_meant, unknown};
 use crate::provider::process::program::{in_directory, names_in_directory};
 use crate::provider::process::{IsolationOptions, Phase, PhaseWatch};
 use crate::provider::{ProviderSource, ProviderStart, ProviderStartError, RunningProvider};
@@ -47,6 +53,9 @@ pub(crate) enum ProviderError {
     Start(#[from] ProviderStartError),
     #[error("{0}")]
     State(#[from] WriteError),
+    /// A later command wants something else.
+    #[error("it was stopped before it was there")]
+    Superseded,
     #[error(
         "the provider could not be started: the host is shutting down, or the provider panicked"
     )]
@@ -64,6 +73,7 @@ impl ProviderError {
             Self::Config(_) => "config-missing",
             Self::Start(error) => error.code(),
             Self::State(_) => "state-unavailable",
+            Self::Superseded => "superseded",
             Self::Interrupted => "interrupted",
         }
     }
@@ -76,22 +86,56 @@ pub(crate) struct WantedProvider {
     pub(crate) reference: String,
     pub(crate) config: Vec<String>,
     pub(crate) annotations: Map,
+    /// What it was, where it is restored.
+    pub(crate) was: Option<WasProvider>,
+}
+
+/// What was running before the host stopped.
+#[derive(Debug, Clone)]
+pub(crate) struct WasProvider {
+    /// The reference with the digest of what was fetched, if it was.
+    pub(crate) resolved: Option<String>,
+}
+
+/// What a provider's reference means.
+pub(crate) enum ProviderPlace {
+    /// It is at hand.
+    Here(ProviderSource),
+    /// It is to be fetched.
+    Elsewhere(Reference),
+}
+
+impl WantedProvider {
+    /// What the command is for.
+    pub(crate) fn purpose(&self) -> Purpose {
+        Purpose::Run {
+            reference: self.reference.clone(),
+            scaler: None,
+            replaces: false,
+        }
+    }
 }
 
 impl Shared {
-    /// What a reference means: a file, a provider that is built in, or one of the directory of providers, in this order.
-    /// Whether the file can be run is looked at when it is.
-    pub(crate) fn provider_source(&self, reference: &str) -> Result<ProviderSource, ArtifactError> {
-        if is_file_reference(reference) {
-            return provider_file(reference, self.allow_file).map(ProviderSource::Program);
+    /// What a reference means: a file, a provider that is built in, one of the directory of providers, or an archive that
+    /// is had from elsewhere, in this order. Whether that can be run is looked at when it is.
+    pub(crate) fn provider_place(&self, reference: &str) -> Result<ProviderPlace, ArtifactError> {
+        if let Ok(Reference::File(_)) = reference.parse() {
+            return Ok(ProviderPlace::Elsewhere(self.reference(reference)?));
         }
         let name = provider_meant(reference, &self.provider_aliases);
         if let Some(factory) = self.factories.iter().find(|factory| factory.name() == name) {
-            return Ok(ProviderSource::BuiltIn(Arc::clone(factory)));
+            let source = ProviderSource::BuiltIn(Arc::clone(factory));
+            return Ok(ProviderPlace::Here(source));
         }
         let directory = self.provider_dir.as_deref();
         if let Some(path) = directory.and_then(|directory| in_directory(directory, name)) {
-            return Ok(ProviderSource::Program(path));
+            return Ok(ProviderPlace::Here(ProviderSource::Program(path)));
+        }
+        // A name alone is none of a registry, and who wrote it wants to know what there is.
+        let is_elsewhere = reference.contains('/');
+        if is_elsewhere {
+            return Ok(ProviderPlace::Elsewhere(self.reference(reference)?));
         }
         let built_in = self
             .factories
@@ -102,21 +146,27 @@ impl Shared {
     }
 
     /// Starts a provider, and tells the lattice what came of it.
-    pub(crate) async fn start_provider(self: &Arc<Self>, wanted: WantedProvider) {
+    pub(crate) async fn start_provider(
+        self: &Arc<Self>,
+        wanted: WantedProvider,
+        moot: CancellationToken,
+    ) {
         let (id, reference) = (wanted.id.clone(), wanted.reference.clone());
-        match self.try_start_provider(wanted).await {
-            Ok(provider) => {
+        let restored = wanted.was.is_some();
+        match self.start_provider_persistently(wanted, &moot).await {
+            Ok((provider, resolved)) => {
                 let (kept_id, entry) = (
                     id.clone(),
                     restore::RunningProvider {
                         reference,
+                        resolved,
                         config: provider.config_names.clone(),
                         annotations: provider.annotations.clone(),
                     },
                 );
                 self.keep(move |file| file.put_provider(&kept_id, entry))
                     .await;
-                tracing::info!(provider_id = %id, name = provider.name, "provider started");
+                tracing::info!(provider_id = %id, name = provider.name, restored, "provider started");
                 if let Some(phases) = provider.phases() {
                     let followed = Arc::clone(self).follow(Arc::clone(&provider), phases);
                     self.tasks.spawn_on(followed, &self.guests);
@@ -127,7 +177,10 @@ impl Shared {
                         image_ref: provider.reference.clone(),
                         provider_id: id.to_string(),
                         annotations: provider.annotations.clone(),
+                        claims: provider.claims().map(provider_claims_for_people),
+                        public_key: provider.claims().map(|claims| claims.subject.to_string()),
                         link_name: Some(LINK_NAME.to_owned()),
+                        restored,
                         ..ProviderStarted::default()
                     }));
             }
@@ -142,20 +195,54 @@ impl Shared {
                         error: text,
                         code: Some(error.code().to_owned()),
                         link_name: LINK_NAME.to_owned(),
+                        restored,
                     }));
             }
         }
     }
 
+    /// One that ran here before is tried again while its source does not answer, as an actor is.
+    async fn start_provider_persistently(
+        &self,
+        wanted: WantedProvider,
+        moot: &CancellationToken,
+    ) -> Result<(Arc<RunningProvider>, Option<String>), ProviderError> {
+        let mut pause = RESTORE_PAUSE_MIN;
+        let attempts = match wanted.was {
+            Some(_) => RESTORE_ATTEMPTS_MAX,
+            None => 1,
+        };
+        for _ in 1..attempts {
+            match self.try_start_provider(wanted.clone(), moot).await {
+                Err(ProviderError::Artifact(error)) if error.may_pass() => {
+                    tracing::warn!(provider_id = %wanted.id, %error, "the provider is not restored yet");
+                }
+                other => return other,
+            }
+            let pausing = async {
+                tokio::time::sleep(pause).await;
+                Ok(())
+            };
+            self.provider_unless_moot(moot, pausing).await?;
+            pause = (pause * 2).min(RESTORE_PAUSE_MAX);
+        }
+        self.try_start_provider(wanted, moot).await
+    }
+
     async fn try_start_provider(
         &self,
         wanted: WantedProvider,
-    ) -> Result<Arc<RunningProvider>, ProviderError> {
+        moot: &CancellationToken,
+    ) -> Result<(Arc<RunningProvider>, Option<String>), ProviderError> {
+        let progress =
+            Progress::of_provider(self, &wanted.id, &wanted.reference, &wanted.annotations)
+                .restoring(wanted.was.is_some());
         let WantedProvider {
             id,
             reference,
             config: config_names,
             annotations,
+            was,
         } = wanted;
         if id.as_str() == OPERATOR_ID {
             return Err(ProviderError::Reserved);
@@ -172,7 +259,10 @@ impl Shared {
         if self.router.actor(&id).is_some() || self.state.view().holder(&id).is_some() {
             return Err(ProviderError::IsActor { id });
         }
-        let source = self.provider_source(&reference)?;
+        let resolved = was.and_then(|was| was.resolved);
+        let finding = self.find_provider(&reference, resolved, &progress);
+        let (source, resolved) = self.provider_unless_moot(moot, finding).await?;
+        progress.starting();
         let config = self.config(&config_names).await?;
         // Written first: a provider that nobody can look up must not be the one that serves.
         self.state.put_component_url(&id, &reference).await?;
@@ -196,7 +286,42 @@ impl Shared {
         self.router.insert_provider(Arc::clone(&provider));
         self.roster_changed();
         self.providers_changed.notify_one();
-        Ok(provider)
+        Ok((provider, resolved))
+    }
+
+    /// What is to run, fetched if it has to be, and then the reference that fetches the same again.
+    async fn find_provider(
+        &self,
+        reference: &str,
+        resolved: Option<String>,
+        progress: &Progress,
+    ) -> Result<(ProviderSource, Option<String>), ProviderError> {
+        let named = match self.provider_place(reference)? {
+            ProviderPlace::Here(source) => return Ok((source, None)),
+            ProviderPlace::Elsewhere(named) => named,
+        };
+        let same = resolved.and_then(|resolved| self.reference(&resolved).ok());
+        let (program, resolved) = self
+            .fetch_program(same.as_ref().unwrap_or(&named), progress)
+            .await?;
+        if let Some(claims) = &program.claims {
+            self.state.put_claims(&public_claims(claims)).await?;
+        }
+        Ok((ProviderSource::Fetched(program), Some(resolved)))
+    }
+
+    /// As [`Self::unless_moot`].
+    async fn provider_unless_moot<T>(
+        &self,
+        moot: &CancellationToken,
+        work: impl Future<Output = Result<T, ProviderError>>,
+    ) -> Result<T, ProviderError> {
+        tokio::select! {
+            biased;
+            () = moot.cancelled() => Err(ProviderError::Superseded),
+            () = self.cancel.cancelled() => Err(ProviderError::Interrupted),
+            done = work => done,
+        }
     }
 
     /// Several named configurations in one.
@@ -242,7 +367,10 @@ impl Shared {
                 annotations: provider.annotations.clone(),
                 reason,
                 instance_id: String::new(),
-                public_key: String::new(),
+                public_key: provider
+                    .claims()
+                    .map(|claims| claims.subject.to_string())
+                    .unwrap_or_default(),
                 link_name: LINK_NAME.to_owned(),
             }));
     }
@@ -305,5 +433,31 @@ impl Shared {
             (_, false) => EventData::HealthCheckFailed(check),
         });
         well
+    }
+}
+
+/// What is public of an archive's claims, in the form of the control interface.
+fn public_claims(claims: &ProviderClaims) -> PublicClaims {
+    PublicClaims {
+        call_alias: None,
+        issuer: claims.issuer.to_string(),
+        name: claims.name.clone(),
+        revision: claims.revision.to_string(),
+        subject: claims.subject.to_string(),
+        tags: None,
+        version: claims.version.clone(),
+        config_schema: claims.config_schema.clone(),
+    }
+}
+
+/// An archive's claims as events show them.
+fn provider_claims_for_people(claims: &ProviderClaims) -> event::ProviderClaims {
+    event::ProviderClaims {
+        issuer: claims.issuer.to_string(),
+        tags: None,
+        name: claims.name.clone(),
+        version: claims.version.clone(),
+        not_before_human: claims.validity.not_before.to_string(),
+        expires_human: claims.validity.expires.to_string(),
     }
 }

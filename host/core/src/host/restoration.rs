@@ -1,11 +1,11 @@
 //! Running again what ran before the host was stopped.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::actors::{OtherReference, Wanted, Was};
-use super::providers::WantedProvider;
+use super::providers::{WantedProvider, WasProvider};
 use super::shared::Shared;
-use crate::actor::ActorSettings;
 use crate::restore::Running;
 
 /// Queues the start of everything that ran, as commands of their own: later ones for the same ids wait for them. What
@@ -21,31 +21,35 @@ pub(super) fn restore(shared: &Arc<Shared>, former: Running) {
             reference: provider.reference,
             config: provider.config,
             annotations: provider.annotations,
+            was: Some(WasProvider {
+                resolved: provider.resolved,
+            }),
         };
-        let host = Arc::clone(shared);
+        let (host, purpose) = (Arc::clone(shared), wanted.purpose());
         // The queue of an id is empty at this point, so it takes the command.
-        let _ = shared
-            .commands
-            .enqueue(&id, async move { host.start_provider(wanted).await });
+        let _ = shared.commands.enqueue(&id, purpose, |moot| async move {
+            host.start_provider(wanted, moot).await;
+        });
     }
     for (id, actor) in former.actors {
         let wanted = Wanted {
             id: id.clone(),
             reference: actor.reference,
-            settings: ActorSettings {
-                count: actor.count,
-                config: actor.config,
-                annotations: actor.annotations,
-                memory_bytes_max: actor.memory_bytes_max,
-            },
+            count: actor.count,
+            config: actor.config,
+            annotations: actor.annotations,
+            limits: Some(actor.limits),
             was: Some(Was {
                 content_hash: actor.content_hash,
                 subject: actor.subject,
+                resolved: actor.resolved,
             }),
         };
         let host = Arc::clone(shared);
-        let _ = shared.commands.enqueue(&id, async move {
-            host.scale(wanted, OtherReference::IsIgnored).await;
+        let purpose = wanted.purpose(OtherReference::IsIgnored);
+        let _ = shared.commands.enqueue(&id, purpose, |moot| async move {
+            host.scale(wanted, OtherReference::IsIgnored, Instant::now(), moot)
+                .await;
         });
     }
 }

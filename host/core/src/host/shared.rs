@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use trellis_artifacts::Artifacts;
 use trellis_claims::TrustRoots;
 use trellis_lattice::presence::Presence;
 use trellis_lattice::routes::Routes;
@@ -20,14 +21,24 @@ use trellis_provider_sdk::ProviderFactory;
 
 use super::StopRequest;
 use super::commands::Commands;
+use super::retired::Retired;
 use crate::actor::Runtime;
 use crate::admission::HostBudget;
+use crate::artifact::Allowed;
+use crate::control::Signatures;
 use crate::event::Events;
 use crate::restore::RunningFile;
 use crate::router::Router;
 
 /// The source of calls that operators make over the control interface. No actor or provider may have this id.
 pub(crate) const OPERATOR_ID: &str = "wash";
+
+/// Which auctions a host takes part in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Auctions {
+    pub(crate) component: bool,
+    pub(crate) provider: bool,
+}
 
 /// A host from the inside.
 pub(crate) struct Shared {
@@ -37,10 +48,21 @@ pub(crate) struct Shared {
     pub(crate) name: String,
     pub(crate) lattice: String,
     pub(crate) js_domain: Option<String>,
+    /// The NATS server as it was named, without a password.
+    pub(crate) nats_server: Option<String>,
+    /// Which auctions it takes part in.
+    pub(crate) auctions: Auctions,
+    /// Whether other hosts believe this one.
+    pub(crate) is_certified: bool,
     pub(crate) started: Instant,
     pub(crate) labels: RwLock<BTreeMap<String, String>>,
     pub(crate) trust: Arc<TrustRoots>,
-    pub(crate) allow_file: bool,
+    /// Which commands and links are believed.
+    pub(crate) signatures: Arc<Signatures>,
+    /// Where components and providers are had from.
+    pub(crate) artifacts: Artifacts,
+    /// What references may name.
+    pub(crate) allowed: Allowed,
     pub(crate) provider_dir: Option<PathBuf>,
     pub(crate) provider_user: Option<String>,
     pub(crate) private_paths: Vec<PathBuf>,
@@ -53,12 +75,16 @@ pub(crate) struct Shared {
     pub(crate) routes: Routes,
     /// Gone once the host has said goodbye.
     pub(crate) presence: Mutex<Option<Presence>>,
+    /// How often the control connection was established, the first time included.
+    pub(crate) reconnects: watch::Receiver<u64>,
     pub(crate) events: Events,
     pub(crate) running: Arc<RunningFile>,
     pub(crate) commands: Commands,
+    /// Versions of actors that were replaced and still run.
+    pub(crate) retired: Retired,
     pub(crate) providers_changed: Arc<Notify>,
     /// Bounds how many components are verified and compiled at once.
-    pub(crate) preparing: Semaphore,
+    pub(crate) preparing: Arc<Semaphore>,
     /// Where guests and providers run.
     pub(crate) guests: Handle,
     pub(crate) stop_request: watch::Sender<Option<StopRequest>>,

@@ -75,7 +75,8 @@ impl Host {
             .into_iter()
             .partition(|provider| provider.is_caller);
         in_time &= self.stop_providers(callers, work).await;
-        let idle = shared.router.actors();
+        let mut idle = shared.router.actors();
+        idle.extend(shared.retired.running());
         let idle = idle.iter().map(|actor| actor.idle(work.left()));
         in_time &= join_all(idle).await.into_iter().all(|idle| idle);
         in_time &= self.stop_peers(&mut reach, work).await;
@@ -85,6 +86,7 @@ impl Host {
 
         shared.events.publish(&EventData::HostStopped(HostStopped {
             labels: shared.labels(),
+            ..HostStopped::default()
         }));
         let flushing = shared.events.flush(end.left_for_goodbye());
         let told = reach.wait(flushing).await;

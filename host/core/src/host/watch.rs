@@ -1,5 +1,5 @@
 //! What a host does again and again: heartbeats, looking after its providers, following what it has applied of the
-//! state, and letting go of what lost hosts held.
+//! state, letting go of what lost hosts held and telling of their end, and noticing hosts of other software.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{MissedTickBehavior, interval};
+use trellis_lattice::connection::Connection;
 use trellis_protocol::EntityId;
 use trellis_protocol::event::EventData;
 
 use super::shared::Shared;
+use super::{foreign, obituary};
 
 /// Time between two heartbeat events. Other tools call a host dead after a minute without one.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
@@ -22,7 +24,7 @@ const HEALTH_INTERVAL: Duration = Duration::from_secs(10);
 const HEALTH_FIRST: Duration = Duration::from_secs(1);
 
 /// Starts all of it on the runtime at hand. It ends with the host's token.
-pub(super) fn start(shared: &Arc<Shared>) {
+pub(super) fn start(shared: &Arc<Shared>, connection: Connection) {
     let owned = |work: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
         let cancel = shared.cancel.clone();
         shared.tasks.spawn(async move {
@@ -36,6 +38,11 @@ pub(super) fn start(shared: &Arc<Shared>) {
     owned(Box::pin(health(Arc::clone(shared))));
     owned(Box::pin(follow_sequence(Arc::clone(shared))));
     owned(Box::pin(release_lost(Arc::clone(shared))));
+    owned(Box::pin(obituary::announce(
+        Arc::clone(shared),
+        connection.clone(),
+    )));
+    owned(Box::pin(foreign::watch(Arc::clone(shared), connection)));
 }
 
 async fn heartbeat(shared: Arc<Shared>) {

@@ -1,10 +1,10 @@
-//! `wasi:logging/logging`: into the host's log, with the actor's id.
+//! `wasi:logging/logging`: into the actor's log and the host's.
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, Linker, Lower};
 
 use crate::actor::instance::State;
-use crate::actor::output::printable;
+use crate::actor::output::Severity;
 
 /// The levels of `wasi:logging`.
 #[expect(dead_code, reason = "the derived `Lift` makes them from their numbers")]
@@ -41,25 +41,14 @@ fn log(
     store: StoreContextMut<'_, State>,
     (level, context, message): (Level, String, String),
 ) -> wasmtime::Result<()> {
-    let state = store.data();
-    let actor = &state.caller.actor.id;
-    let (context, message) = (printable(&context), printable(&message));
-    if !state
-        .log_allowance
-        .take(actor, context.len() + message.len())
-    {
-        return Ok(());
-    }
-    let context = &*context;
-    match level {
-        Level::Trace => tracing::trace!(target: "actor", actor_id = %actor, context, "{message}"),
-        Level::Debug => tracing::debug!(target: "actor", actor_id = %actor, context, "{message}"),
-        Level::Info => tracing::info!(target: "actor", actor_id = %actor, context, "{message}"),
-        Level::Warn => tracing::warn!(target: "actor", actor_id = %actor, context, "{message}"),
-        Level::Error => tracing::error!(target: "actor", actor_id = %actor, context, "{message}"),
-        Level::Critical => {
-            tracing::error!(target: "actor", actor_id = %actor, context, critical = true, "{message}");
-        }
-    }
+    let severity = match level {
+        Level::Trace => Severity::Trace,
+        Level::Debug => Severity::Debug,
+        Level::Info => Severity::Info,
+        Level::Warn => Severity::Warn,
+        Level::Error => Severity::Error,
+        Level::Critical => Severity::Critical,
+    };
+    store.data().log.write(severity, &context, &message);
     Ok(())
 }

@@ -17,15 +17,15 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use trellis_protocol::Operation;
 use trellis_protocol::frame::{METHOD_BYTES_MAX, URI_BYTES_MAX};
 use trellis_protocol::limits::{HEAD_BYTES_MAX, HTTP_FIELDS_MAX};
-use trellis_protocol::{EntityId, Operation};
 use trellis_provider_sdk::outgoing::OUTGOING_HANDLER;
 use trellis_provider_sdk::{OutgoingError, OutgoingTimeouts};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use crate::actor::instance::Caller;
-use crate::actor::output::{Allowance, printable};
+use crate::actor::output::GuestLog;
 use crate::engine::GiveUp;
 use crate::invocation::Invocation;
 use crate::limits::{BODY_IDLE_MAX, OUTGOING_MARGIN, OUTGOING_REQUESTS_MAX};
@@ -42,17 +42,17 @@ pub(crate) struct OutgoingRequests {
     /// Cancelled by the drop, and before it where the caller of the guest has gone.
     gone: CancellationToken,
     slice: GiveUp,
-    allowance: Allowance,
+    log: GuestLog,
 }
 
 impl OutgoingRequests {
     /// For a new instance, whose own calls end with `cancel`.
-    pub(crate) fn new(cancel: &CancellationToken, slice: GiveUp, allowance: Allowance) -> Self {
+    pub(crate) fn new(cancel: &CancellationToken, slice: GiveUp, log: GuestLog) -> Self {
         Self {
             under_way: Arc::new(Semaphore::new(OUTGOING_REQUESTS_MAX)),
             gone: cancel.child_token(),
             slice,
-            allowance,
+            log,
         }
     }
 }
@@ -79,7 +79,7 @@ impl WasiHttpHooks for Caller {
         let exchange = match self.exchange(options.unwrap_or_default()) {
             Ok(exchange) => exchange,
             Err(fault) => {
-                log(&self.actor.id, &self.outgoing.allowance, &fault);
+                log(&self.outgoing.log, &fault);
                 return Box::new(std::future::ready(Err(fault.error)));
             }
         };
@@ -128,12 +128,11 @@ impl Caller {
             invocation.deadline = invocation.deadline.min(at.max(now + OUTGOING_MARGIN));
         }
         Ok(Exchange {
-            actor: self.actor.id.clone(),
             router: Arc::clone(&self.router),
             invocation,
             options,
             gone: self.outgoing.gone.clone(),
-            allowance: self.outgoing.allowance.clone(),
+            log: self.outgoing.log.clone(),
             permit,
         })
     }
@@ -141,12 +140,11 @@ impl Caller {
 
 /// One request on its way out.
 struct Exchange {
-    actor: EntityId,
     router: Arc<Router>,
     invocation: Invocation,
     options: RequestOptions,
     gone: CancellationToken,
-    allowance: Allowance,
+    log: GuestLog,
     permit: tokio::sync::OwnedSemaphorePermit,
 }
 
@@ -158,7 +156,7 @@ impl Exchange {
         let guest_fault = GuestFault::default();
         let sent = self.send(request, &guest_fault).await;
         sent.map_err(|fault| {
-            log(&self.actor, &self.allowance, &fault);
+            log(&self.log, &fault);
             // What the guest did wrong itself explains whatever the other side made of it.
             guest_fault.take().unwrap_or(fault.error)
         })
@@ -242,11 +240,8 @@ fn field_bytes(name: &str, value: &[u8]) -> usize {
     name.len() + value.len() + FRAMING_BYTES
 }
 
-fn log(actor: &EntityId, allowance: &Allowance, fault: &Fault) {
-    let reason = printable(&fault.reason);
-    if allowance.take(actor, reason.len()) {
-        tracing::warn!(target: "actor", actor_id = %actor, %reason, "an outgoing request got no response");
-    }
+fn log(log: &GuestLog, fault: &Fault) {
+    log.remark("an outgoing request got no response", &fault.reason);
 }
 
 #[cfg(test)]

@@ -9,12 +9,20 @@ use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 use trellis_lattice::state::StateView;
 use trellis_protocol::EntityId;
+use trellis_protocol::control::delivery::{
+    End as WireEnd, EndKind, EndState, LinkEnd, REASON_BYTES_MAX,
+};
+use trellis_protocol::control::lattice::SECRET_PREFIX;
+use trellis_protocol::control::observe::{OBSERVE_NAMESPACE, OBSERVE_PACKAGE};
 use trellis_protocol::link::Link as StateLink;
 use trellis_provider_sdk::{Link, LinkError};
 
 use super::running::RunningProvider;
-use super::table::{End, LinkPlace, WantedLink};
+use super::table::{End, LinkPlace, LinkProgress, WantedLink};
 use crate::router::Router;
+
+/// The package whose interfaces stand for leave to watch.
+const LEAVE_TO_WATCH: (&str, &str) = (OBSERVE_NAMESPACE, OBSERVE_PACKAGE);
 
 /// After so much time a link that a provider refused is offered again: its backend may have come up.
 const RETRY: Duration = Duration::from_secs(5);
@@ -112,12 +120,73 @@ async fn deliver(provider: Arc<RunningProvider>, wanted: HashMap<LinkPlace, Want
     }
 }
 
+/// How far each end of a link is at which a provider stands: what the state wants, held against what the provider was told.
+pub(crate) fn link_ends(view: &StateView, provider: &RunningProvider) -> Vec<LinkEnd> {
+    let told = provider.link_states();
+    let given_up = provider.has_failed().then(|| {
+        let condition = provider.condition();
+        condition.and_then(|condition| condition.reason)
+    });
+    wanted(view, &provider.id)
+        .into_iter()
+        .map(|(place, wanted)| {
+            let told = told.get(&place);
+            let (state, error) = match &given_up {
+                Some(reason) => (EndState::Failed, reason.clone()),
+                None => end_state(&wanted, told),
+            };
+            LinkEnd {
+                key: place.key,
+                target: place.target,
+                end: match place.end {
+                    End::Source => WireEnd::Source,
+                    End::Target => WireEnd::Target,
+                },
+                kind: EndKind::Provider,
+                state,
+                error: error.map(short),
+                generation: told.map_or(0, |told| told.told.generation),
+            }
+        })
+        .collect()
+}
+
+fn end_state(wanted: &WantedLink, told: Option<&LinkProgress>) -> (EndState, Option<String>) {
+    if let Err(error) = &wanted.usable {
+        return (EndState::Failed, Some(error.to_string()));
+    }
+    let waits = |why: &str| (EndState::Pending, Some(why.to_owned()));
+    let Some(told) = told else {
+        return waits("the provider has not answered yet");
+    };
+    if !told.is_present {
+        return waits("the provider's process has been started anew, or will be");
+    }
+    let mut newest = wanted.link.clone();
+    newest.generation = told.told.generation;
+    if newest != told.told {
+        return waits("the provider has not answered to the last change yet");
+    }
+    match &told.outcome {
+        Ok(()) => (EndState::Applied, None),
+        Err(error) => (EndState::Failed, Some(error.to_string())),
+    }
+}
+
+/// Reasons come from providers, which may say what they like.
+fn short(mut reason: String) -> String {
+    reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
+    reason
+}
+
 /// The links of a provider as the state has them, with configuration resolved.
 fn wanted(view: &StateView, id: &EntityId) -> HashMap<LinkPlace, WantedLink> {
     let as_source = view.links_from(id).iter().map(|link| (link, End::Source));
     let as_target = view.links_to(id).iter().map(|link| (link, End::Target));
     as_source
         .chain(as_target)
+        // Leave to watch is between operators and the host; the provider serves nothing for it.
+        .filter(|(link, _)| (&*link.wit_namespace, &*link.wit_package) != LEAVE_TO_WATCH)
         .map(|(link, end)| {
             let place = LinkPlace {
                 key: link.key(),
@@ -137,9 +206,14 @@ fn resolve(view: &StateView, link: &StateLink, end: End) -> WantedLink {
     let (config, usable) = match view.merged_config(names) {
         Ok(config) => (config, Ok(())),
         Err(missing) => {
+            let reason = if missing.name.starts_with(SECRET_PREFIX) {
+                "this is a reference to a secret, which this host cannot look up"
+            } else {
+                "this named configuration does not exist"
+            };
             let error = LinkError::Config {
                 key: missing.name,
-                reason: "this named configuration does not exist".into(),
+                reason: reason.into(),
             };
             (BTreeMap::default(), Err(error))
         }

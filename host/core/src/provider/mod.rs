@@ -8,5 +8,5 @@ pub(crate) mod process;
 mod running;
 mod table;
 
-pub(crate) use links::keep_linked;
+pub(crate) use links::{keep_linked, link_ends};
 pub(crate) use running::{ProviderSource, ProviderStart, ProviderStartError, RunningProvider};

@@ -1,12 +1,16 @@
 //! A running provider.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
+use trellis_artifacts::Program;
+use trellis_claims::provider::ProviderClaims;
+use trellis_protocol::control::delivery::REASON_BYTES_MAX;
+use trellis_protocol::control::{ProviderHealth, ProviderState};
 use trellis_protocol::link::LinkKey;
 use trellis_protocol::{EntityId, Lease, Refusal, RefusalCode};
 use trellis_provider_sdk::{
@@ -14,9 +18,10 @@ use trellis_provider_sdk::{
 };
 
 use super::outbound::ActorCalls;
-use super::process::{IsolationOptions, LaunchError, Order, Phase, PhaseWatch, Supervised};
-use super::table::{LinkPlace, LinkTable, WantedLink};
+use super::process::{IsolationOptions, LaunchError, Order, Phase, PhaseWatch, Placed, Supervised};
+use super::table::{LinkPlace, LinkProgress, LinkTable, WantedLink};
 use crate::invocation::{Invocation, deadline_exceeded};
+use crate::observe::Observed;
 use crate::router::Router;
 
 /// Time that a provider has to start.
@@ -44,6 +49,44 @@ pub(crate) enum ProviderSource {
     BuiltIn(Arc<dyn ProviderFactory>),
     /// A file that is to run as a process.
     Program(PathBuf),
+    /// The same, as it was fetched.
+    Fetched(Program),
+}
+
+/// A program that was fetched, and where it is started from.
+struct FetchedProgram {
+    program: Program,
+    /// Its copy, where it cannot be started from the cache.
+    placed: Option<Placed>,
+}
+
+impl FetchedProgram {
+    async fn lay_out(program: Program, name: &str) -> Self {
+        // A file that an operator names is started where it lies.
+        if program.claims.is_none() {
+            return Self {
+                program,
+                placed: None,
+            };
+        }
+        let (cached, name) = (program.path.clone(), name.to_owned());
+        let placing = tokio::task::spawn_blocking(move || Placed::place(&cached, &name)).await;
+        let placed = match placing {
+            Ok(Ok(placed)) => placed,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "a provider is started from the cache, which its own user may not reach");
+                None
+            }
+            Err(_) => None,
+        };
+        Self { program, placed }
+    }
+
+    fn path(&self) -> &Path {
+        self.placed
+            .as_ref()
+            .map_or(&self.program.path, |placed| placed.path())
+    }
 }
 
 /// Why a provider did not start.
@@ -86,8 +129,14 @@ pub(crate) struct RunningProvider {
     /// Whether it calls actors.
     pub(crate) is_caller: bool,
     seat: Seat,
+    /// What was fetched to run it. It stays in the cache for as long as this does: the process may be started again.
+    fetched: Option<FetchedProgram>,
     links: LinkTable,
+    /// What it said last about how it is.
+    said: Mutex<Option<Health>>,
     pub(super) stopping: CancellationToken,
+    started: Instant,
+    observed: OnceLock<Arc<Observed>>,
 }
 
 /// Where a provider sits.
@@ -143,6 +192,14 @@ impl RunningProvider {
         start: ProviderStart,
     ) -> Result<Arc<Self>, ProviderStartError> {
         let outbound = Arc::new(ActorCalls::new(start.id.clone(), Arc::clone(router)));
+        let (source, fetched) = match source {
+            ProviderSource::Fetched(program) => {
+                let fetched = FetchedProgram::lay_out(program, start.id.as_str()).await;
+                let path = fetched.path().to_owned();
+                (ProviderSource::Program(path), Some(fetched))
+            }
+            at_hand => (at_hand, None),
+        };
         let (seat, name, is_caller) = match source {
             ProviderSource::BuiltIn(factory) => {
                 let setup = ProviderSetup {
@@ -168,7 +225,7 @@ impl RunningProvider {
                     !factory.calls().is_empty(),
                 )
             }
-            ProviderSource::Program(path) => {
+            ProviderSource::Program(path) | ProviderSource::Fetched(Program { path, .. }) => {
                 let order = Order {
                     id: start.id.clone(),
                     path,
@@ -191,8 +248,35 @@ impl RunningProvider {
             annotations: start.annotations,
             is_caller,
             seat,
+            fetched,
+            said: Mutex::default(),
             stopping: CancellationToken::new(),
+            started: Instant::now(),
+            observed: OnceLock::new(),
         }))
+    }
+
+    /// What the archive says that it came in, if it came in one.
+    pub(crate) fn claims(&self) -> Option<&ProviderClaims> {
+        self.fetched.as_ref()?.program.claims.as_ref()
+    }
+
+    /// When it was started here.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// What is noted of its id on this host.
+    pub(crate) fn observed(&self, router: &Router) -> &Arc<Observed> {
+        self.observed.get_or_init(|| router.observe().of(&self.id))
+    }
+
+    /// How often its process was started again; never, where it has none.
+    pub(crate) fn restarts(&self) -> u64 {
+        match &self.seat {
+            Seat::Here(_) => 0,
+            Seat::Process(process) => process.restarts(),
+        }
     }
 
     /// Of a provider process: the phases it goes through.
@@ -269,15 +353,47 @@ impl RunningProvider {
 
     /// How it is; silence counts as failing.
     pub(crate) async fn health(&self) -> Health {
-        let spoken = match self.seat.spoken() {
-            Ok(spoken) => spoken,
-            Err(refusal) => return Health::Failing(refusal.message),
+        let health = match self.seat.spoken() {
+            Ok(spoken) => tokio::time::timeout(HEALTH_MAX, spoken.provider.health())
+                .await
+                .unwrap_or_else(|_| {
+                    Health::Failing(format!("no answer within {} s", HEALTH_MAX.as_secs()))
+                }),
+            Err(refusal) => Health::Failing(refusal.message),
         };
-        tokio::time::timeout(HEALTH_MAX, spoken.provider.health())
-            .await
-            .unwrap_or_else(|_| {
-                Health::Failing(format!("no answer within {} s", HEALTH_MAX.as_secs()))
-            })
+        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Some(health.clone());
+        health
+    }
+
+    /// How it is as far as is known without asking: what becomes of its process, else what it said last.
+    pub(crate) fn condition(&self) -> Option<ProviderHealth> {
+        let phase = match &self.seat {
+            Seat::Here(_) => None,
+            Seat::Process(process) => Some(process.phase()),
+        };
+        let (state, reason) = match phase {
+            Some(Phase::Failed(reason)) => (ProviderState::Failed, Some(reason.to_string())),
+            Some(Phase::Restarting(reason)) => {
+                (ProviderState::Restarting, Some(reason.to_string()))
+            }
+            _ => match &*self.said.lock().unwrap_or_else(PoisonError::into_inner) {
+                Some(Health::Healthy) => (ProviderState::Healthy, None),
+                Some(Health::Failing(reason)) => (ProviderState::Failing, Some(reason.clone())),
+                None => return None,
+            },
+        };
+        // It comes from the provider, and goes into every heartbeat.
+        let reason = reason.map(|mut reason| {
+            reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
+            reason
+        });
+        Some(ProviderHealth { state, reason })
+    }
+
+    /// How far its links are: what it was told of each, and what it answered.
+    pub(super) fn link_states(&self) -> HashMap<LinkPlace, LinkProgress> {
+        let incarnation = self.seat.spoken().ok().map(|spoken| spoken.incarnation);
+        self.links.progress(incarnation)
     }
 
     /// Shuts it down. What still runs when the time is over is told that its outcome is unknown. Says whether everything was
@@ -320,7 +436,11 @@ impl RunningProvider {
             annotations: BTreeMap::new(),
             is_caller: true,
             seat,
+            fetched: None,
+            said: Mutex::default(),
             stopping: CancellationToken::new(),
+            started: Instant::now(),
+            observed: OnceLock::new(),
         }
     }
 }

@@ -62,6 +62,16 @@ struct LinkState {
     incarnation: u64,
 }
 
+/// How far a link of a provider is.
+#[derive(Debug, Clone)]
+pub(super) struct LinkProgress {
+    /// As it was told last.
+    pub(super) told: Link,
+    pub(super) outcome: Result<(), LinkError>,
+    /// Whether it is the present incarnation that was told.
+    pub(super) is_present: bool,
+}
+
 /// What one provider was told of its links.
 pub(super) struct LinkTable {
     /// Whose links they are.
@@ -195,6 +205,20 @@ impl LinkTable {
             }
         }
         outcomes
+    }
+
+    /// How far each link is that was put to the provider, for its present incarnation where there is one.
+    pub(super) fn progress(&self, incarnation: Option<u64>) -> HashMap<LinkPlace, LinkProgress> {
+        let links = self.read();
+        let progress = links.iter().map(|(place, state)| {
+            let progress = LinkProgress {
+                told: state.told.clone(),
+                outcome: state.outcome.clone(),
+                is_present: incarnation == Some(state.incarnation),
+            };
+            (place.clone(), progress)
+        });
+        progress.collect()
     }
 
     fn forget(&self, place: &LinkPlace) {

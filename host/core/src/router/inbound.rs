@@ -15,11 +15,13 @@ use trellis_protocol::{InvocationHead, Lease, Refusal, RefusalCode};
 use trellis_provider_sdk::{Body, BodyError};
 
 use super::door::HttpDoor;
+use super::journey;
 use super::remote::to_refusal;
 use super::{Router, not_here};
 use crate::host::{OPERATOR_ID, on};
 use crate::invocation::Invocation;
 use crate::limits::{STATE_AGE_MAX, STATE_WAIT_MAX, STATE_WAITERS_MAX};
+use crate::observe::span::SpanKind;
 
 /// Where calls of other hosts come in.
 #[derive(Debug)]
@@ -45,6 +47,21 @@ impl PeerGate {
     }
 
     async fn admit(
+        &self,
+        from: &PeerHost,
+        head: InvocationHead,
+        payload: Bytes,
+        deadline: Instant,
+        cancel: CancellationToken,
+    ) -> Result<Invocation, Refusal> {
+        let admitted = self.judge(from, head, payload, deadline, cancel).await;
+        if let (Err(refusal), Some(router)) = (&admitted, self.router.upgrade()) {
+            router.observe.turned_away(refusal);
+        }
+        admitted
+    }
+
+    async fn judge(
         &self,
         from: &PeerHost,
         head: InvocationHead,
@@ -173,12 +190,14 @@ impl PeerHandler for PeerGate {
         deadline: Instant,
         cancel: CancellationToken,
     ) -> Result<Bytes, Refusal> {
-        let invocation = self.admit(from, head, payload, deadline, cancel).await?;
+        let mut invocation = self.admit(from, head, payload, deadline, cancel).await?;
         let router = self.router()?;
-        let work = on(
-            &self.guests,
-            async move { router.invoke_here(invocation).await },
-        );
+        let work = on(&self.guests, async move {
+            let mut span = router.span(SpanKind::Served, &mut invocation, None);
+            let result = router.invoke_here(invocation).await;
+            journey::end(&mut span, &result);
+            result
+        });
         work.await.map_err(|error| interrupted(&error))?
     }
 
@@ -192,13 +211,16 @@ impl PeerHandler for PeerGate {
     ) -> Result<http::Response<PeerBody>, Refusal> {
         // The frame says that this is HTTP. The head must say so as well, or a link for another interface would do.
         let door = HttpDoor::of(&head.operation)?;
-        let invocation = self
+        let mut invocation = self
             .admit(from, head, Bytes::new(), deadline, cancel)
             .await?;
         let router = self.router()?;
         let request = request.map(|body| Body::new(body.map_err(BodyError::Refused)));
         let work = on(&self.guests, async move {
-            router.http_here(door, invocation, request).await
+            let mut span = router.span(SpanKind::Served, &mut invocation, Some(&request));
+            let response = router.http_here(door, invocation, request).await;
+            journey::end(&mut span, &response);
+            response
         });
         let response = work.await.map_err(|error| interrupted(&error))??;
         Ok(response.map(|body| body.map_err(to_refusal).boxed_unsync()))

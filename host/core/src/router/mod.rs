@@ -8,6 +8,7 @@ mod authority;
 mod balance;
 mod door;
 mod inbound;
+mod journey;
 mod remote;
 
 use std::collections::HashMap;
@@ -28,6 +29,8 @@ use trellis_provider_sdk::{HttpRequest, HttpResponse};
 use crate::actor::Actor;
 use crate::actor::instance::Lender;
 use crate::invocation::Invocation;
+use crate::observe::Observe;
+use crate::observe::span::Tracer;
 use crate::provider::RunningProvider;
 use authority::Authority;
 use balance::InFlight;
@@ -57,6 +60,8 @@ pub struct Router {
     instances: AtomicU64,
     draining: AtomicBool,
     tasks: TaskTracker,
+    observe: Observe,
+    tracer: Option<Arc<dyn Tracer>>,
 }
 
 /// The way to other hosts.
@@ -67,7 +72,12 @@ struct Remote {
 }
 
 impl Router {
-    pub(crate) fn new(host: Arc<str>, state: LatticeState, trust: Arc<TrustRoots>) -> Arc<Self> {
+    pub(crate) fn new(
+        host: Arc<str>,
+        state: LatticeState,
+        trust: Arc<TrustRoots>,
+        tracer: Option<Arc<dyn Tracer>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             host,
             authority: Authority::new(trust),
@@ -79,6 +89,8 @@ impl Router {
             instances: AtomicU64::new(1),
             draining: AtomicBool::new(false),
             tasks: TaskTracker::new(),
+            observe: Observe::default(),
+            tracer,
         })
     }
 
@@ -101,6 +113,7 @@ impl Router {
         self.authority
             .decide(self, source, link, interface)
             .map(|decision| decision.target.clone())
+            .inspect_err(|refusal| self.observe.no_way(source, link, interface, refusal))
     }
 
     /// Calls a function, wherever the callee runs.
@@ -109,15 +122,19 @@ impl Router {
     /// A [`Refusal`] where the call was not carried out.
     pub(crate) async fn invoke(
         self: &Arc<Self>,
-        invocation: Invocation,
+        mut invocation: Invocation,
     ) -> Result<(Bytes, ServedBy), Refusal> {
-        invocation.check_depth()?;
-        self.authorise(&invocation)?;
-        if self.serves(&invocation.target) {
-            let result = self.invoke_here(invocation).await?;
-            return Ok((result, ServedBy::Here));
-        }
-        self.invoke_remote(invocation).await
+        let journey = self.begin(&mut invocation, None);
+        let result = async {
+            invocation.check_depth()?;
+            self.authorise(&invocation)?;
+            if self.serves(&invocation.target) {
+                let result = self.invoke_here(invocation).await?;
+                return Ok((result, ServedBy::Here));
+            }
+            self.invoke_remote(invocation).await
+        };
+        journey.ended(self, result.await)
     }
 
     /// Calls whoever gave a handle.
@@ -126,17 +143,21 @@ impl Router {
     /// `bad-handle` where the lender's incarnation is gone, and as [`Self::invoke`].
     pub(crate) async fn invoke_lender(
         self: &Arc<Self>,
-        invocation: Invocation,
+        mut invocation: Invocation,
         lender: &ServedBy,
     ) -> Result<Bytes, Refusal> {
-        invocation.check_depth()?;
-        self.authorise(&invocation)?;
-        match lender {
-            ServedBy::Here => self.invoke_here(invocation).await,
-            ServedBy::Peer { host, incarnation } => {
-                self.invoke_at(invocation, host, *incarnation).await
+        let journey = self.begin(&mut invocation, None);
+        let result = async {
+            invocation.check_depth()?;
+            self.authorise(&invocation)?;
+            match lender {
+                ServedBy::Here => self.invoke_here(invocation).await,
+                ServedBy::Peer { host, incarnation } => {
+                    self.invoke_at(invocation, host, *incarnation).await
+                }
             }
-        }
+        };
+        journey.ended(self, result.await)
     }
 
     /// Hands on an HTTP request, wherever its target runs: to an actor as `wasi:http/incoming-handler`, to a provider as
@@ -146,16 +167,20 @@ impl Router {
     /// A [`Refusal`] where there is no response.
     pub(crate) async fn http(
         self: &Arc<Self>,
-        invocation: Invocation,
+        mut invocation: Invocation,
         request: HttpRequest,
     ) -> Result<HttpResponse, Refusal> {
-        invocation.check_depth()?;
-        let door = HttpDoor::of(&invocation.operation)?;
-        self.authorise(&invocation)?;
-        if self.serves(&invocation.target) {
-            return self.http_here(door, invocation, request).await;
-        }
-        self.http_remote(invocation, request).await
+        let journey = self.begin(&mut invocation, Some(&request));
+        let result = async {
+            invocation.check_depth()?;
+            let door = HttpDoor::of(&invocation.operation)?;
+            self.authorise(&invocation)?;
+            if self.serves(&invocation.target) {
+                return self.http_here(door, invocation, request).await;
+            }
+            self.http_remote(invocation, request).await
+        };
+        journey.ended(self, result.await)
     }
 
     /// Hands on a request that has been authorised to what runs here.
@@ -169,12 +194,14 @@ impl Router {
         match door {
             HttpDoor::Actor => {
                 if let Some(actor) = self.actor(target) {
-                    return actor.http(self, invocation, request).await;
+                    let visit = actor.observed(self).enters(&invocation, Some(&request));
+                    return visit.ended(actor.http(self, invocation, request).await);
                 }
             }
             HttpDoor::Provider => {
                 if let Some(provider) = self.provider(target) {
-                    return provider.http(invocation, request).await;
+                    let visit = provider.observed(self).enters(&invocation, Some(&request));
+                    return visit.ended(provider.http(invocation, request).await);
                 }
             }
         }
@@ -209,10 +236,12 @@ impl Router {
 
     async fn invoke_here(self: &Arc<Self>, invocation: Invocation) -> Result<Bytes, Refusal> {
         if let Some(actor) = self.actor(&invocation.target) {
-            return actor.call(self, invocation).await;
+            let visit = actor.observed(self).enters(&invocation, None);
+            return visit.ended(actor.call(self, invocation).await);
         }
         if let Some(provider) = self.provider(&invocation.target) {
-            return provider.invoke(invocation).await;
+            let visit = provider.observed(self).enters(&invocation, None);
+            return visit.ended(provider.invoke(invocation).await);
         }
         Err(not_here(&invocation.target))
     }
@@ -277,6 +306,22 @@ impl Router {
                 host: Arc::clone(&invocation.lease.host),
             }))
             .collect()
+    }
+
+    /// This host's public key.
+    pub(crate) fn host(&self) -> &Arc<str> {
+        &self.host
+    }
+
+    /// What is noted of whatever runs here.
+    pub(crate) fn observe(&self) -> &Observe {
+        &self.observe
+    }
+
+    /// Messages of other hosts that were dropped or refused, by reason.
+    pub(crate) fn rejected(&self) -> Vec<(&'static str, u64)> {
+        let remote = self.peers.get();
+        remote.map_or(Vec::new(), |remote| remote.peers.rejected())
     }
 
     pub(crate) fn state(&self) -> &LatticeState {

@@ -9,7 +9,7 @@ mod shape;
 
 pub(crate) use decode::{decode_params, decode_result};
 pub(crate) use encode::{encode_params, encode_result};
-pub(crate) use shape::{Unsupported, function_shape};
+pub(crate) use shape::{Unsupported, function_shape, typed_function_shape};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -23,17 +23,39 @@ pub enum Unsupported {
 
 /// The shape of a function as it stands in a component.
 pub(crate) fn function_shape(function: &ComponentFunc) -> Result<FunctionShape, Unsupported> {
+    function_shape_with(function, Handles::Refused)
+}
+
+/// The shape of a function that is served by typed bindings, and so may pass handles.
+///
+/// # Errors
+/// [`Unsupported`], for every other type that cannot travel.
+pub(crate) fn typed_function_shape(function: &ComponentFunc) -> Result<FunctionShape, Unsupported> {
+    function_shape_with(function, Handles::Passed)
+}
+
+/// Whether handles have a shape.
+#[derive(Clone, Copy)]
+enum Handles {
+    Refused,
+    Passed,
+}
+
+fn function_shape_with(
+    function: &ComponentFunc,
+    handles: Handles,
+) -> Result<FunctionShape, Unsupported> {
     if function.async_() {
         return Err(Unsupported::Type("an `async` function's completion"));
     }
     let params = function
         .params()
-        .map(|(name, ty)| Ok((name.to_owned(), shape(&ty, SHAPE_DEPTH_MAX)?)))
+        .map(|(name, ty)| Ok((name.to_owned(), shape(&ty, handles, SHAPE_DEPTH_MAX)?)))
         .collect::<Result<Vec<_>, _>>()?;
     let mut results = function.results();
     let result = results
         .next()
-        .map(|ty| shape(&ty, SHAPE_DEPTH_MAX))
+        .map(|ty| shape(&ty, handles, SHAPE_DEPTH_MAX))
         .transpose()?;
     if results.next().is_some() {
         return Err(Unsupported::Results);
@@ -41,9 +63,9 @@ pub(crate) fn function_shape(function: &ComponentFunc) -> Result<FunctionShape, 
     FunctionShape::new(params, result).map_err(|_| Unsupported::TooDeep)
 }
 
-fn shape(ty: &Type, depth_left: usize) -> Result<Shape, Unsupported> {
+fn shape(ty: &Type, handles: Handles, depth_left: usize) -> Result<Shape, Unsupported> {
     let left = depth_left.checked_sub(1).ok_or(Unsupported::TooDeep)?;
-    let inner = |ty: Type| shape(&ty, left);
+    let inner = |ty: Type| shape(&ty, handles, left);
     Ok(match ty {
         Type::Bool => Shape::Bool,
         Type::U8 => Shape::U8,
@@ -79,7 +101,10 @@ fn shape(ty: &Type, depth_left: usize) -> Result<Shape, Unsupported> {
         ),
         Type::Enum(names) => Shape::Enum(names.names().map(str::to_owned).collect()),
         Type::Flags(names) => Shape::Flags(names.names().map(str::to_owned).collect()),
-        Type::Own(_) | Type::Borrow(_) => return Err(Unsupported::Resource),
+        Type::Own(_) | Type::Borrow(_) => match handles {
+            Handles::Passed => Shape::Handle,
+            Handles::Refused => return Err(Unsupported::Resource),
+        },
         Type::Map(_) => return Err(Unsupported::Type("a map")),
         Type::Future(_) => return Err(Unsupported::Type("a future")),
         Type::Stream(_) => return Err(Unsupported::Type("a stream")),

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::tests::new_token;
 use super::*;
-use crate::account::NewAccountToken;
+use crate::account::{AccountToken, NewAccountToken};
 use crate::forge::{HOUR, NOW, forge, header, new_key, payload_of, trusting};
 
 fn vouch(operator: &SigningKey, account: &SigningKey, validity: Validity) -> String {

@@ -76,6 +76,16 @@ pub enum TokenError {
         /// When it begins to be valid.
         from: UnixTime,
     },
+    /// The token is valid for longer than tokens of its sort may be.
+    #[error(
+        "refused the token: it is valid for {secs} s from when it was issued, at most {max} s are accepted"
+    )]
+    LivesTooLong {
+        /// From when it was issued until it expires, in seconds.
+        secs: u64,
+        /// The longest such time, in seconds.
+        max: u64,
+    },
     /// Nobody here trusts the issuer.
     #[error(
         "refused the token: its issuer {issuer} is no trust root and brings no token of an operator that is one; add the key to the trust roots, or sign with a trusted account"
@@ -118,6 +128,7 @@ impl TokenError {
             Self::BadSignature { .. } => "token-bad-signature",
             Self::Expired { .. } => "token-expired",
             Self::NotYetValid { .. } => "token-not-yet-valid",
+            Self::LivesTooLong { .. } => "token-lives-too-long",
             Self::UntrustedIssuer { .. } => "token-untrusted-issuer",
             Self::BrokenChain { .. } => "token-broken-chain",
             Self::WrongSubject { .. } => "token-wrong-subject",

@@ -43,6 +43,15 @@ pub enum ClientError {
         /// What it is.
         argument: String,
     },
+    /// The command cannot be signed.
+    #[error("cannot sign `{request}`")]
+    Signing {
+        /// Noun and verb of the request.
+        request: String,
+        /// Why not.
+        #[source]
+        source: trellis_claims::SignError,
+    },
     /// The connection failed.
     #[error("cannot send `{request}`: {reason}; is NATS still reachable?")]
     Connection {

@@ -88,12 +88,9 @@ impl ControlClient {
             request: format!("{noun} {verb}"),
             reason,
         };
-        let asking = ask(
-            &self.nats,
-            self.subjects.control(noun, verb),
-            self.headers(),
-            body,
-        );
+        let subject = self.subjects.control(noun, verb);
+        let headers = self.headers(noun, verb, &subject, &body)?;
+        let asking = ask(&self.nats, subject, headers, body);
         let mut replies = match timeout_at(deadline, asking).await {
             Ok(asked) => asked.map_err(failed)?,
             Err(_) => return Err(failed("not connected".to_owned())),
@@ -120,7 +117,7 @@ impl ControlClient {
     }
 }
 
-async fn ask(
+pub(super) async fn ask(
     nats: &Client,
     subject: String,
     headers: Option<async_nats::HeaderMap>,

@@ -237,6 +237,53 @@ async fn trace_context_travels_as_a_header_and_nonsense_does_not() {
 }
 
 #[tokio::test]
+async fn commands_are_signed_and_questions_are_not() {
+    let nats = Nats::start();
+    let connection = nats.connect().await;
+    let mut requests = connection
+        .control
+        .subscribe("wasmbus.ctl.v1.test.>")
+        .await
+        .unwrap();
+    settled(&connection.control).await;
+    let account = trellis_claims::SigningKey::generate(trellis_claims::KeyKind::Account);
+    let mut trust = trellis_claims::TrustRoots::default();
+    trust.insert(account.public().clone()).unwrap();
+    let signer = CommandSigner::new(std::sync::Arc::new(account), None).unwrap();
+    let client = client(&nats).await.with_signer(Some(signer));
+    let (_, question) = tokio::join!(client.links(), requests.next());
+    assert!(question.unwrap().headers.is_none());
+
+    let (_, command) = tokio::join!(client.put_label(HOST, "k", "v"), requests.next());
+    let command = command.unwrap();
+    let headers = command.headers.unwrap();
+    let token = headers.get("Trellis-Signature").unwrap().as_str();
+    let now = trellis_claims::UnixTime::now();
+    let claims = trellis_claims::CommandToken::verify(token, &trust, now).unwrap();
+    claims
+        .check("test", &command.subject, &command.payload)
+        .unwrap();
+
+    // A link is signed for itself as well: that is what the state keeps.
+    let link: Link = serde_json::from_value(json!({
+        "source_id": "a", "target": "b", "name": "default",
+        "wit_namespace": "wasi", "wit_package": "keyvalue", "interfaces": ["store"],
+    }))
+    .unwrap();
+    let (_, put) = tokio::join!(client.put_link(&link), requests.next());
+    let put: Value = serde_json::from_slice(&put.unwrap().payload).unwrap();
+    let token = put["trellis"]["signature"].as_str().unwrap();
+    let claims = trellis_claims::LinkToken::verify(token, "test", &trust, now).unwrap();
+    assert_eq!(claims.statement, link.statement());
+    let key = link.key();
+    let (_, del) = tokio::join!(client.del_link(&key), requests.next());
+    let del: Value = serde_json::from_slice(&del.unwrap().payload).unwrap();
+    let token = del["trellis"]["signature"].as_str().unwrap();
+    let claims = trellis_claims::LinkToken::verify(token, "test", &trust, now).unwrap();
+    assert_eq!(claims.statement, key.deletion());
+}
+
+#[tokio::test]
 async fn events_arrive_and_nonsense_between_them_is_an_error_of_its_own() {
     let nats = Nats::start();
     let client = client(&nats).await;

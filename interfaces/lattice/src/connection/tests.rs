@@ -145,3 +145,56 @@ async fn both_connections_work_count_reconnects_and_close() {
     connection.data.flush().await.unwrap();
     connection.close().await;
 }
+
+/// A server that greets as one of this version would, and says that it lives.
+async fn server_of_version(version: &str) -> LatticeOptions {
+    use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("nats://{}", listener.local_addr().unwrap());
+    let greeting = format!(
+        "INFO {{\"server_id\":\"S\",\"server_name\":\"s\",\"version\":\"{version}\",\"host\":\"0.0.0.0\",\"port\":4222,\"proto\":1,\"headers\":true,\"max_payload\":1048576}}\r\n"
+    );
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (reader, mut writer) = stream.into_split();
+            writer.write_all(greeting.as_bytes()).await.unwrap();
+            tokio::spawn(async move {
+                let mut lines = BufReader::new(reader).lines();
+                while let Ok(Some(line)) = lines.next_line().await {
+                    if line.starts_with("PING") && writer.write_all(b"PONG\r\n").await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    LatticeOptions {
+        urls: ServerUrl::parse_list(&url).unwrap(),
+        connect_timeout: Duration::from_secs(5),
+        ..LatticeOptions::default()
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_too_old_is_refused_in_a_sentence_with_the_version_that_is_needed() {
+    for version in ["2.9.25", "2.9.99-beta.1", "1.4.1"] {
+        let options = server_of_version(version).await;
+        let found = [
+            connect(&options).await.map(drop),
+            connect_control(&options).await.map(drop),
+        ];
+        for error in found.map(Result::unwrap_err) {
+            assert!(matches!(error, ConnectError::TooOld { .. }), "{error:?}");
+            assert_eq!(
+                error.to_string(),
+                format!(
+                    "the nats-server at `{}` has version {version}, at least 2.10 is needed; upgrade it",
+                    options.urls[0]
+                )
+            );
+        }
+    }
+    // What is new enough is asked for more than its version.
+    let options = server_of_version("2.10.0").await;
+    connect_control(&options).await.unwrap();
+}

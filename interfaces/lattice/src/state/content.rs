@@ -8,9 +8,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use trellis_protocol::control::lattice::check_config_name;
+use trellis_protocol::control::lattice::{SECRET_PREFIX, check_config_name};
+use trellis_protocol::control::proof::{DELETIONS_PER_SOURCE_MAX, SIGNATURE_BYTES_MAX};
 use trellis_protocol::control::{Configuration, Map, PublicClaims, Request as _};
-use trellis_protocol::{EntityId, Link, LinkName};
+use trellis_protocol::{EntityId, Link};
+
+use super::belief::StoredLink;
 
 /// Largest value that is read or written, in bytes: what a NATS server lets pass, with its headers.
 pub const VALUE_BYTES_MAX: usize = 768 * 1024;
@@ -136,12 +139,13 @@ fn json<'a, T: Deserialize<'a>>(value: &'a [u8]) -> Result<T, String> {
     })
 }
 
-/// The links of a source, and where it was last started from.
+/// The links of a source, what was signed about deleted ones, and where it was last started from.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Source {
     pub(super) url: String,
-    pub(super) links: Vec<Arc<Link>>,
-    pub(super) by_name: HashMap<LinkName, Vec<Arc<Link>>>,
+    pub(super) links: Vec<StoredLink>,
+    /// Tokens, not verified.
+    pub(super) deletions: Vec<Arc<str>>,
 }
 
 /// `LATTICEDATA_…`.
@@ -158,6 +162,32 @@ struct StoredSource {
     url: String,
     #[serde(default)]
     links: Vec<serde_json::Value>,
+    /// Signed deletions. Whatever does not look like some is none: other tools know nothing of this key.
+    #[serde(default)]
+    trellis: serde_json::Value,
+}
+
+/// A signed deletion as it is stored. The name is there for whoever replaces it; the token alone counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct StoredDeletion {
+    pub(super) name: String,
+    pub(super) package: String,
+    pub(super) signature: String,
+}
+
+/// The key of a source's own object under which its signed deletions stand.
+pub(super) const DELETIONS: &str = "deleted";
+
+/// The signed deletions of a source's value, as many as are kept.
+pub(super) fn read_deletions(trellis: &serde_json::Value) -> Vec<StoredDeletion> {
+    let listed = trellis.get(DELETIONS).and_then(|list| list.as_array());
+    listed
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| StoredDeletion::deserialize(entry).ok())
+        .filter(|entry| entry.signature.len() <= SIGNATURE_BYTES_MAX)
+        .take(DELETIONS_PER_SOURCE_MAX)
+        .collect()
 }
 
 impl Content for LatticeData {
@@ -197,9 +227,11 @@ impl LatticeData {
                 return Err(Skip::Malformed(reason));
             }
         };
+        let deletions = read_deletions(&stored.trellis).into_iter();
         let mut source = Source {
             url: stored.url,
-            ..Source::default()
+            links: Vec::new(),
+            deletions: deletions.map(|entry| entry.signature.into()).collect(),
         };
         let mut skipped = None;
         for link in stored.links {
@@ -208,74 +240,51 @@ impl LatticeData {
                 break;
             }
             match read_link(&id, link) {
-                Ok(link) => source.add(link),
+                Ok(link) => source.links.push(link),
                 Err(reason) => skipped = Some(Skip::Malformed(reason)),
             }
         }
         let applied = replace(&mut self.sources, id, Some(Arc::new(source)));
         skipped.map_or(Ok(applied), Err)
     }
-
-    /// The links once more, for look-ups.
-    pub(super) fn index(&self) -> LinkIndex {
-        let mut index = LinkIndex::default();
-        for (id, source) in &self.sources {
-            index.sources.insert(id.clone(), Arc::clone(source));
-            for link in &source.links {
-                index
-                    .targets
-                    .entry(link.target.clone())
-                    .or_default()
-                    .push(Arc::clone(link));
-            }
-        }
-        index
-    }
-}
-
-/// Links by both ends, hashed: every call looks one up.
-#[derive(Debug, Default)]
-pub(super) struct LinkIndex {
-    pub(super) sources: HashMap<EntityId, Arc<Source>>,
-    pub(super) targets: HashMap<EntityId, Vec<Arc<Link>>>,
-}
-
-impl Source {
-    /// Adds a link. Where a bucket holds two for one interface the first one counts, as look-ups go in order.
-    fn add(&mut self, link: Link) {
-        let link = Arc::new(link);
-        self.by_name
-            .entry(link.name.clone())
-            .or_default()
-            .push(Arc::clone(&link));
-        self.links.push(link);
-    }
 }
 
 /// Reads one link of a source, and checks it as a `link.put` is checked.
-pub(super) fn read_link(source: &EntityId, value: serde_json::Value) -> Result<Link, String> {
+pub(super) fn read_link(source: &EntityId, value: serde_json::Value) -> Result<StoredLink, String> {
+    // A signature that cannot be read is none; whether a link without one counts is decided elsewhere.
+    let signature = value["trellis"]["signature"]
+        .as_str()
+        .filter(|token| token.len() <= SIGNATURE_BYTES_MAX)
+        .map(Arc::from);
     let link: Link = serde_json::from_value(value).map_err(|error| format!("a link: {error}"))?;
     link.check()?;
     if link.source_id != *source {
         return Err("a link of another source than the key's".to_owned());
     }
-    Ok(link)
+    Ok(StoredLink {
+        link: Arc::new(link),
+        signature,
+    })
 }
 
 /// `CONFIGDATA_…`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct ConfigData {
     pub(super) configs: BTreeMap<Box<str>, Arc<Map>>,
+    /// References to secrets, by the names that they are put and got by.
+    pub(super) secrets: BTreeMap<Box<str>, Arc<Map>>,
 }
 
 impl Content for ConfigData {
     fn apply(&mut self, key: &str, value: Option<&[u8]>) -> Result<Applied, Skip> {
-        // References to secrets are not configurations: nobody may read one by naming it in a link.
-        if key.starts_with("SECRET_") {
-            return Ok(Applied::Foreign);
-        }
+        // References to secrets are not configurations: nobody may have one by naming it in a link.
+        let kept = if key.starts_with(SECRET_PREFIX) {
+            &mut self.secrets
+        } else {
+            &mut self.configs
+        };
         let Some(value) = value else {
-            return Ok(replace(&mut self.configs, key.into(), None));
+            return Ok(replace(kept, key.into(), None));
         };
         let config = check_config_name(key).and_then(|()| json::<Configuration>(value));
         let config = config.and_then(|config| {
@@ -284,9 +293,7 @@ impl Content for ConfigData {
                 .map(|()| config)
                 .map_err(|error| error.to_string())
         });
-        read(&mut self.configs, key.into(), config, |config| {
-            Arc::new(config.0)
-        })
+        read(kept, key.into(), config, |config| Arc::new(config.0))
     }
 }
 

@@ -8,6 +8,7 @@ use trellis_protocol::{EntityId, Link, LinkName};
 use super::*;
 use crate::connection::fixture::{Nats, eventually};
 
+mod belief;
 mod following;
 
 /// Longer than anything here takes on a busy machine.

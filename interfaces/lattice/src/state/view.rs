@@ -10,8 +10,9 @@ use trellis_claims::InterfaceName;
 use trellis_protocol::control::{Map, PublicClaims};
 use trellis_protocol::{EntityId, Link, LinkName};
 
+use super::belief::{LinkIndex, StoredLink};
 use super::bucket::Bucket;
-use super::content::{ConfigData, LatticeData, LinkIndex, TrellisData};
+use super::content::{ConfigData, LatticeData, TrellisData};
 
 /// A snapshot. See [`LatticeState::view`](super::LatticeState::view).
 #[derive(Debug, Clone, Default)]
@@ -46,15 +47,20 @@ impl StateView {
         self.applied[bucket.index()]
     }
 
-    /// Every link, ordered by source.
+    /// Every link that is stored, ordered by source, whether it takes effect or not.
     pub fn links(&self) -> impl Iterator<Item = &Arc<Link>> {
+        self.stored_links().map(|stored| &stored.link)
+    }
+
+    /// Every link that is stored, ordered by source, with what it is signed with.
+    pub fn stored_links(&self) -> impl Iterator<Item = &StoredLink> {
         self.lattice
             .sources
             .values()
             .flat_map(|source| source.links.iter())
     }
 
-    /// The links of a source.
+    /// The links of a source that take effect.
     pub fn links_from(&self, source: &EntityId) -> &[Arc<Link>] {
         self.index
             .sources
@@ -62,7 +68,7 @@ impl StateView {
             .map_or(&[], |source| &source.links)
     }
 
-    /// The links to a target.
+    /// The links to a target that take effect.
     pub fn links_to(&self, target: &EntityId) -> &[Arc<Link>] {
         self.index.targets.get(target).map_or(&[], Vec::as_slice)
     }
@@ -82,13 +88,18 @@ impl StateView {
 
     /// The reference that a component's or provider's id was last started with.
     pub fn component_url(&self, id: &EntityId) -> Option<&str> {
-        let url = self.index.sources.get(id)?.url.as_str();
+        let url = self.lattice.sources.get(id)?.url.as_str();
         (!url.is_empty()).then_some(url)
     }
 
     /// A named configuration.
     pub fn config(&self, name: &str) -> Option<&Arc<Map>> {
         self.config.configs.get(name)
+    }
+
+    /// A named reference to a secret, as it was put. It says where the secret is, not what it is.
+    pub fn secret_reference(&self, name: &str) -> Option<&Arc<Map>> {
+        self.config.secrets.get(name)
     }
 
     /// The names of all configurations, in order.

@@ -14,8 +14,10 @@ pub use error::WriteError;
 
 use serde_json::{Map, Value, json};
 use trellis_protocol::control::lattice::check_config_name;
+use trellis_protocol::control::proof::DELETIONS_PER_SOURCE_MAX;
 use trellis_protocol::control::{
-    Configuration, MAP_VALUE_BYTES_MAX, PublicClaims, REFERENCE_BYTES_MAX, Request,
+    Configuration, MAP_VALUE_BYTES_MAX, PublicClaims, REFERENCE_BYTES_MAX, Request, SignedDeletion,
+    SignedLink,
 };
 use trellis_protocol::link::LinkKey;
 use trellis_protocol::subject::{claims_key, component_key, token_key};
@@ -23,7 +25,10 @@ use trellis_protocol::{EntityId, Link};
 
 use super::LatticeState;
 use super::bucket::{self, Bucket, Edit};
-use super::content::{Holder, LINKS_PER_SOURCE_MAX, VALUE_BYTES_MAX, read_link};
+use super::content::{
+    DELETIONS, Holder, LINKS_PER_SOURCE_MAX, StoredDeletion, VALUE_BYTES_MAX, read_deletions,
+    read_link,
+};
 
 /// What a deletion of a link did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,11 +45,24 @@ impl LatticeState {
     /// # Errors
     /// [`WriteError::Invalid`], [`WriteError::Conflict`], [`WriteError::UnknownConfig`], and what any write can meet.
     pub async fn put_link(&self, link: &Link) -> Result<u64, WriteError> {
-        <Link as Request>::check(link)?;
+        self.put_signed_link(&link.clone().into()).await
+    }
+
+    /// As [`put_link`](Self::put_link), with what the link is signed with.
+    ///
+    /// Where signatures are insisted on, a stored link that is not believed stands in nobody's way, and one that was
+    /// signed later is not replaced.
+    ///
+    /// # Errors
+    /// As [`put_link`](Self::put_link), and [`WriteError::Superseded`].
+    pub async fn put_signed_link(&self, signed: &SignedLink) -> Result<u64, WriteError> {
+        signed.check()?;
+        let (link, belief) = (&signed.link, self.shared.belief.as_deref());
         for name in link.source_config.iter().chain(&link.target_config) {
             self.require_config(name).await?;
         }
-        let wanted = serde_json::to_value(link).map_err(|error| WriteError::Invalid {
+        let at = belief.and_then(|belief| belief.stands(link, signed.signature()));
+        let wanted = serde_json::to_value(signed).map_err(|error| WriteError::Invalid {
             reason: error.to_string(),
         })?;
         self.edit_source(&link.source_id, |key, source| {
@@ -57,6 +75,19 @@ impl LatticeState {
                 if other.key() != link.key() {
                     continue;
                 }
+                let stands = belief.map(|belief| belief.stands(&other, other.signature.as_deref()));
+                if stands == Some(None) && other.target != link.target {
+                    continue;
+                }
+                if let Some(Some(later)) = stands
+                    && other.target == link.target
+                    && at.is_some_and(|at| at < later)
+                {
+                    return Err(WriteError::Superseded {
+                        source_id: link.source_id.clone(),
+                        name: link.name.to_string(),
+                    });
+                }
                 if other.target == link.target {
                     place = Some(index);
                 } else if let Some(interface) = shared_interface(&other, link) {
@@ -64,7 +95,7 @@ impl LatticeState {
                         source_id: link.source_id.clone(),
                         name: link.name.to_string(),
                         interface,
-                        target: other.target,
+                        target: other.target.clone(),
                     });
                 }
             }
@@ -89,19 +120,36 @@ impl LatticeState {
     /// # Errors
     /// What any write can meet.
     pub async fn delete_link(&self, key: &LinkKey) -> Result<DeletedLink, WriteError> {
+        self.delete_signed_link(&key.clone().into()).await
+    }
+
+    /// As [`delete_link`](Self::delete_link), and keeps what was signed about it in the links' place, so that nobody can
+    /// put them back who only kept them.
+    ///
+    /// # Errors
+    /// What any write can meet.
+    pub async fn delete_signed_link(
+        &self,
+        signed: &SignedDeletion,
+    ) -> Result<DeletedLink, WriteError> {
+        signed.check()?;
+        let key = &signed.key;
         let mut deleted = Vec::new();
         let revision = self
             .edit_source(&key.source_id, |name, source| {
                 deleted.clear();
                 links(name, source)?.retain(|stored| {
                     match read_link(&key.source_id, stored.clone()) {
-                        Ok(link) if link.key() == *key => {
-                            deleted.push(link);
+                        Ok(stored) if stored.key() == *key => {
+                            deleted.push(Link::clone(&stored.link));
                             false
                         }
                         _ => true,
                     }
                 });
+                if let Some(signature) = signed.signature() {
+                    keep_deletion(source, key, signature);
+                }
                 Ok(())
             })
             .await?;
@@ -294,6 +342,27 @@ fn links<'a>(
             key: key.to_owned(),
             reason: "`links` is no list".to_owned(),
         }),
+    }
+}
+
+/// Puts a signed deletion in place of a former one of the same links. Of too many the one that was put first goes.
+fn keep_deletion(source: &mut Map<String, Value>, key: &LinkKey, signature: &str) {
+    let own = source.entry("trellis").or_insert_with(|| json!({}));
+    let mut kept = read_deletions(own);
+    let (name, package) = (key.name.to_string(), key.package());
+    kept.retain(|entry| entry.name != name || entry.package != package);
+    if kept.len() >= DELETIONS_PER_SOURCE_MAX {
+        kept.remove(0);
+    }
+    kept.push(StoredDeletion {
+        name,
+        package,
+        signature: signature.to_owned(),
+    });
+    if let Value::Object(own) = own {
+        own.insert(DELETIONS.to_owned(), json!(kept));
+    } else {
+        *own = json!({ DELETIONS: kept });
     }
 }
 

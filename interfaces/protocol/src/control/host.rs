@@ -6,6 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{ComponentDescription, ControlError, Map, ProviderDescription, Request, check_map};
 
+/// What hosts of this project say they are, so that others of the same interface can be told from them.
+pub const SOFTWARE: &str = "trellis";
+
+/// Longest time for work in flight that `host.stop` can ask for. A longer one becomes this.
+pub const STOP_TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
+
 /// Labels that begin so, in any case, are a host's own and cannot be put.
 pub const RESERVED_LABEL_PREFIX: &str = "hostcore.";
 
@@ -38,6 +44,9 @@ pub struct HostDescription {
     /// The JetStream domain of its state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub js_domain: Option<String>,
+    /// [`SOFTWARE`] of hosts of this project; absent from others. An addition to the interface.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub software: Option<String>,
 }
 
 /// What a host runs: the answer to `host.get`, and the data of a heartbeat.
@@ -62,9 +71,16 @@ pub struct HostInventory {
     /// The actors it runs.
     #[serde(default)]
     pub components: Vec<ComponentDescription>,
-    /// The providers it runs.
+    /// The providers it runs. One whose process is being started again is among them.
     #[serde(default)]
     pub providers: Vec<ProviderDescription>,
+    /// The providers that were given up: whose processes ended again and again. They are not among [`Self::providers`],
+    /// because application managers take whatever is there for running. An addition to the interface.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed_providers: Vec<ProviderDescription>,
+    /// [`SOFTWARE`] of hosts of this project; absent from others. An addition to the interface.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub software: Option<String>,
 }
 
 /// `host.stop`: drain and exit.
@@ -86,9 +102,10 @@ impl StopHost {
             .is_none_or(|id| id.is_empty() || id == host)
     }
 
-    /// The time for work in flight, where one was asked for.
+    /// The time for work in flight, where one was asked for, up to [`STOP_TIMEOUT_MAX`].
     pub fn within(&self) -> Option<Duration> {
-        self.timeout.map(Duration::from_millis)
+        let timeout = self.timeout.map(Duration::from_millis);
+        timeout.map(|timeout| timeout.min(STOP_TIMEOUT_MAX))
     }
 }
 

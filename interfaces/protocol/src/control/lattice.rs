@@ -11,6 +11,10 @@ use crate::link::{Link, LinkKey};
 /// Longest name of a configuration, in bytes. It is a key of a key-value bucket and the end of a subject.
 pub const CONFIG_NAME_BYTES_MAX: usize = 256;
 
+/// What the names of references to secrets begin with. They stand beside configurations, and are none: what they hold says
+/// where a secret is, never what it is.
+pub const SECRET_PREFIX: &str = "SECRET_";
+
 /// Most entries of one named configuration.
 pub const CONFIG_ENTRIES_MAX: usize = 1024;
 

@@ -99,4 +99,35 @@ pub struct ProviderDescription {
     /// Those it was started with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotations: Option<Map>,
+    /// How it was when it was asked last; absent before that. An addition to the interface.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<ProviderHealth>,
+}
+
+/// How a provider is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProviderHealth {
+    /// In a word.
+    pub state: ProviderState,
+    /// Why it is not well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// How a provider is, in a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum ProviderState {
+    /// It says that it is well.
+    Healthy,
+    /// It says that it is not, or says nothing.
+    Failing,
+    /// Its process has ended and is being started again.
+    Restarting,
+    /// Its process has been given up. It runs again when it is started again.
+    Failed,
+    /// A word of a later version.
+    #[serde(other)]
+    Unknown,
 }

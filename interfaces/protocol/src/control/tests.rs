@@ -3,10 +3,13 @@
 use serde_json::{Value, json};
 
 use super::call::Base64;
+use super::delivery::{End, EndKind, EndState};
+use super::host::SOFTWARE;
 use super::*;
 use crate::id::EntityId;
+use crate::id::LinkName;
 use crate::limits::HTTP_FIELDS_MAX;
-use crate::link::Link;
+use crate::link::{Link, LinkKey};
 
 fn body(value: &Value) -> Vec<u8> {
     serde_json::to_vec(value).unwrap()
@@ -97,7 +100,9 @@ fn an_inventory_has_the_keys_of_the_interface() {
             name: None,
             revision: 0,
             annotations: None,
+            health: None,
         }],
+        ..HostInventory::default()
     };
     let expected = json!({
         "host_id": "NABC", "friendly_name": "f", "labels": {}, "version": "0.1.0",
@@ -111,6 +116,57 @@ fn an_inventory_has_the_keys_of_the_interface() {
         serde_json::from_value::<HostInventory>(expected).unwrap(),
         inventory
     );
+}
+
+#[test]
+fn what_this_project_adds_to_an_inventory_stands_beside_the_keys_of_the_interface() {
+    let inventory = HostInventory {
+        failed_providers: vec![ProviderDescription {
+            id: "kv".into(),
+            health: Some(ProviderHealth {
+                state: ProviderState::Failed,
+                reason: Some("it ended".into()),
+            }),
+            ..ProviderDescription::default()
+        }],
+        software: Some(SOFTWARE.into()),
+        ..HostInventory::default()
+    };
+    let wire = wire(&inventory);
+    assert_eq!(wire["providers"], json!([]));
+    assert_eq!(
+        wire["failed_providers"],
+        json!([{"id": "kv", "revision": 0, "health": {"state": "failed", "reason": "it ended"}}])
+    );
+    assert_eq!(wire["software"], "trellis");
+    let later: ProviderState = serde_json::from_value(json!("dreaming")).unwrap();
+    assert_eq!(later, ProviderState::Unknown);
+}
+
+#[test]
+fn an_end_of_a_link_has_the_documented_form() {
+    let end = LinkEnd {
+        key: LinkKey {
+            source_id: id("shop"),
+            name: LinkName::default(),
+            wit_namespace: "wasi".into(),
+            wit_package: "keyvalue".into(),
+        },
+        target: id("kv"),
+        end: End::Target,
+        kind: EndKind::Provider,
+        state: EndState::Failed,
+        error: Some("no such bucket".into()),
+        generation: 2,
+    };
+    let expected = json!({
+        "source_id": "shop", "name": "default", "wit_namespace": "wasi", "wit_package": "keyvalue",
+        "target": "kv", "end": "target", "kind": "provider", "state": "failed",
+        "error": "no such bucket", "generation": 2
+    });
+    assert_eq!(wire(&end), expected);
+    assert_eq!(serde_json::from_value::<LinkEnd>(expected).unwrap(), end);
+    assert_eq!(end.id().as_str(), "kv");
 }
 
 #[test]

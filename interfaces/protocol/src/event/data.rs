@@ -61,8 +61,20 @@ events! {
     LabelsChanged(LabelsChanged) = "labels_changed";
     /// An actor runs with so many permits; none is stopped.
     ComponentScaled(ComponentScaled) = "component_scaled";
+    /// An actor's component is being fetched. Of our own, as the further ones of progress.
+    ComponentFetching(ComponentProgress) = "component_fetching";
+    /// Its claims are being verified.
+    ComponentVerifying(ComponentProgress) = "component_verifying";
+    /// It is being compiled; not told where it was compiled before.
+    ComponentCompiling(ComponentProgress) = "component_compiling";
+    /// Its first instance is being made.
+    ComponentWarming(ComponentProgress) = "component_warming";
     /// An actor could not be scaled.
     ComponentScaleFailed(ComponentScaleFailed) = "component_scale_failed";
+    /// A provider's archive is being fetched.
+    ProviderFetching(ProviderProgress) = "provider_fetching";
+    /// A provider's process, or what is built in, is being started.
+    ProviderStarting(ProviderProgress) = "provider_starting";
     /// A provider serves.
     ProviderStarted(ProviderStarted) = "provider_started";
     /// A provider did not start.
@@ -101,6 +113,10 @@ pub struct HostStarted {
     /// Its version, a semantic one.
     #[serde(default)]
     pub version: String,
+    /// [`SOFTWARE`](crate::control::host::SOFTWARE) of hosts of this project; absent from others. An addition to the
+    /// interface.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub software: Option<String>,
 }
 
 /// Data of `host_stopped`.
@@ -109,6 +125,13 @@ pub struct HostStopped {
     /// The host's labels.
     #[serde(default)]
     pub labels: Map,
+    /// Where the host did not say so itself: the public key of the one that found it gone, and how. An addition to the
+    /// interface.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub announced_by: Option<String>,
+    /// Why it is gone, where the host did not say so itself. An addition to the interface.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// Data of `labels_changed`.
@@ -140,6 +163,9 @@ pub struct ComponentScaled {
     /// Its claims, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claims: Option<ComponentClaims>,
+    /// Whether the host restored it by itself after a restart. An addition to the interface.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub restored: bool,
 }
 
 /// An actor's claims as events show them. Optional keys are `null`, not absent.
@@ -185,6 +211,47 @@ pub struct ComponentScaleFailed {
     /// Public key of the actor, where the attempt came so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_key: Option<String>,
+    /// Whether the host restored it by itself after a restart. An addition to the interface.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub restored: bool,
+}
+
+/// Data of `component_fetching`, `component_verifying`, `component_compiling` and `component_warming`: what happens
+/// between the acknowledgement of a command and its outcome. Additions to the interface.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ComponentProgress {
+    /// The host's public key.
+    pub host_id: String,
+    /// The actor's id.
+    pub component_id: String,
+    /// The reference as the command named it.
+    pub image_ref: String,
+    /// The command's, word for word.
+    #[serde(default)]
+    pub annotations: Map,
+    /// How far the fetching is; of `component_fetching` alone.
+    #[serde(flatten)]
+    pub fetched: Fetched,
+    /// Whether the host restored it by itself after a restart. An addition to the interface.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub restored: bool,
+}
+
+/// How far the fetching of an artifact is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fetched {
+    /// Bytes that have arrived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub received_bytes: Option<u64>,
+    /// Bytes in all, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_bytes: Option<u64>,
+    /// Which attempt begins, where a former one failed: 2 is the first that is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+    /// Why the former attempt failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// Data of `provider_started`.
@@ -211,6 +278,29 @@ pub struct ProviderStarted {
     /// Of older clients: the link name it was started for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link_name: Option<String>,
+    /// Whether the host restored it by itself after a restart. An addition to the interface.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub restored: bool,
+}
+
+/// Data of `provider_fetching` and `provider_starting`. Additions to the interface.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProviderProgress {
+    /// The host's public key.
+    pub host_id: String,
+    /// The provider's id.
+    pub provider_id: String,
+    /// The reference as the command named it.
+    pub image_ref: String,
+    /// The command's, word for word.
+    #[serde(default)]
+    pub annotations: Map,
+    /// How far the fetching is; of `provider_fetching` alone.
+    #[serde(flatten)]
+    pub fetched: Fetched,
+    /// Whether the host restored it by itself after a restart. An addition to the interface.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub restored: bool,
 }
 
 /// A provider's claims as events show them. `tags` is always there, and `null`.
@@ -247,6 +337,9 @@ pub struct ProviderStartFailed {
     /// Of older clients; `default`.
     #[serde(default = "default_link")]
     pub link_name: String,
+    /// Whether the host restored it by itself after a restart. An addition to the interface.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub restored: bool,
 }
 
 /// Data of `provider_stopped`.
@@ -271,6 +364,10 @@ pub struct ProviderStopped {
     /// Of older clients; `default`.
     #[serde(default = "default_link")]
     pub link_name: String,
+}
+
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 fn default_link() -> String {

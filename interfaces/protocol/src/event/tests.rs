@@ -65,14 +65,24 @@ fn host_events_have_the_keys_of_the_interface() {
             labels: map(&[("k", "v")]),
             uptime_seconds: 0,
             version: "0.1.0".into(),
+            software: None,
         })),
         json!({"friendly_name": "f", "labels": {"k": "v"}, "uptime_seconds": 0, "version": "0.1.0"})
     );
     assert_eq!(
         data(EventData::HostStopped(HostStopped {
-            labels: map(&[("k", "v")])
+            labels: map(&[("k", "v")]),
+            ..HostStopped::default()
         })),
         json!({"labels": {"k": "v"}})
+    );
+    assert_eq!(
+        data(EventData::HostStopped(HostStopped {
+            announced_by: Some("N".into()),
+            reason: Some("its beats stopped".into()),
+            ..HostStopped::default()
+        })),
+        json!({"labels": {}, "announced_by": "N", "reason": "its beats stopped"})
     );
     assert_eq!(
         data(EventData::LabelsChanged(LabelsChanged {
@@ -113,6 +123,7 @@ fn component_events_have_the_keys_of_the_interface() {
         component_id: "c".into(),
         public_key: None,
         claims: None,
+        restored: false,
     };
     assert_eq!(
         data(EventData::ComponentScaled(unsigned.clone())),
@@ -182,6 +193,7 @@ fn provider_events_have_the_keys_of_the_interface() {
             error: "e".into(),
             code: Some("config-missing".into()),
             link_name: "default".into(),
+            restored: false,
         })),
         json!({"provider_ref": "r", "provider_id": "p", "host_id": "N", "error": "e", "code": "config-missing", "link_name": "default"})
     );
@@ -211,6 +223,64 @@ fn provider_events_have_the_keys_of_the_interface() {
     ] {
         assert_eq!(data(event), json!({"host_id": "N", "provider_id": "p"}));
     }
+}
+
+#[test]
+fn progress_tells_what_is_known_of_it() {
+    let begun = ComponentProgress {
+        host_id: "N".into(),
+        component_id: "c".into(),
+        image_ref: "r".into(),
+        annotations: map(&[("wasmcloud.dev/scaler", "s")]),
+        ..ComponentProgress::default()
+    };
+    let base = json!({
+        "host_id": "N", "component_id": "c", "image_ref": "r",
+        "annotations": {"wasmcloud.dev/scaler": "s"}
+    });
+    for event in [
+        EventData::ComponentVerifying(begun.clone()),
+        EventData::ComponentCompiling(begun.clone()),
+        EventData::ComponentWarming(begun.clone()),
+    ] {
+        assert_eq!(data(event), base);
+    }
+    let mut half_way = base;
+    half_way["received_bytes"] = json!(5);
+    half_way["total_bytes"] = json!(10);
+    half_way["restored"] = json!(true);
+    assert_eq!(
+        data(EventData::ComponentFetching(ComponentProgress {
+            fetched: Fetched {
+                received_bytes: Some(5),
+                total_bytes: Some(10),
+                ..Fetched::default()
+            },
+            restored: true,
+            ..begun
+        })),
+        half_way
+    );
+    let again = ProviderProgress {
+        host_id: "N".into(),
+        provider_id: "p".into(),
+        image_ref: "r".into(),
+        fetched: Fetched {
+            attempt: Some(2),
+            reason: Some("the registry did not answer".into()),
+            ..Fetched::default()
+        },
+        ..ProviderProgress::default()
+    };
+    assert_eq!(
+        data(EventData::ProviderFetching(again)),
+        json!({
+            "host_id": "N", "provider_id": "p", "image_ref": "r", "annotations": {},
+            "attempt": 2, "reason": "the registry did not answer"
+        })
+    );
+    let starting = EventData::ProviderStarting(ProviderProgress::default());
+    assert_eq!(starting.name(), "provider_starting");
 }
 
 #[test]
@@ -251,7 +321,7 @@ fn every_name_is_a_subject_token() {
             "{name}"
         );
     }
-    assert_eq!(EventData::NAMES.len(), 17);
+    assert_eq!(EventData::NAMES.len(), 23);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! program     what a reference leads to: an executable file, checked before anything is started
+//! placed      a program that was fetched, where it can be started from
 //! isolation   as whom and with what it runs: another user, else Landlock; an environment of a few names (D19)
 //! temporary   the directory for its temporary files, and those that killed hosts have left
 //! spawn       the one thread that forks, what happens between fork and exec
@@ -23,6 +24,7 @@ mod door;
 mod isolation;
 mod launch;
 mod log;
+mod placed;
 pub(crate) mod program;
 mod spawn;
 mod supervisor;
@@ -34,5 +36,6 @@ mod tests;
 pub(crate) use isolation::IsolationOptions;
 pub(crate) use launch::LaunchError;
 pub(super) use launch::Order;
+pub(super) use placed::Placed;
 pub(super) use supervisor::Supervised;
 pub(crate) use supervisor::{Phase, PhaseWatch};

@@ -14,6 +14,7 @@
 //! why it was given up, until an operator stops it or starts it again.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -35,6 +36,7 @@ pub(in crate::provider) struct Supervised {
     id: EntityId,
     state: watch::Receiver<State>,
     stop: mpsc::Sender<Stop>,
+    restarts: Arc<AtomicU64>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -110,18 +112,21 @@ impl Supervised {
             door: Arc::clone(&first.door),
             incarnation: 1,
         }));
+        let restarts = Arc::<AtomicU64>::default();
         let keeper = Keeper {
             order,
             hello: hello.clone(),
             state: sender,
             stops,
             incarnation: 1,
+            restarts: Arc::clone(&restarts),
             backoff: Backoff::default(),
         };
         let supervised = Self {
             id,
             state,
             stop,
+            restarts,
             _task: AbortOnDropHandle::new(tokio::spawn(keeper.keep(first))),
         };
         Ok((supervised, hello))
@@ -154,6 +159,11 @@ impl Supervised {
                 format!("the provider `{id}` was stopped on this host"),
             )),
         }
+    }
+
+    /// How often it was started again.
+    pub(in crate::provider) fn restarts(&self) -> u64 {
+        self.restarts.load(Ordering::Relaxed)
     }
 
     pub(in crate::provider) fn phase(&self) -> Phase {
@@ -192,6 +202,7 @@ struct Keeper {
     state: watch::Sender<State>,
     stops: mpsc::Receiver<Stop>,
     incarnation: u64,
+    restarts: Arc<AtomicU64>,
     backoff: Backoff,
 }
 
@@ -260,6 +271,7 @@ impl Keeper {
 
     fn serve(&mut self, incarnation: &Incarnation) {
         self.incarnation += 1;
+        self.restarts.fetch_add(1, Ordering::Relaxed);
         let (old, new) = (&self.hello, &incarnation.hello);
         if (&old.name, &old.serves, &old.calls) != (&new.name, &new.serves, &new.calls) {
             tracing::warn!(provider_id = %self.order.id, was = old.name, is = new.name, "another program stands in the provider's place; stop and start it to have it known as what it is");

@@ -61,6 +61,7 @@ async fn a_replayed_message_runs_once() {
         host,
         incarnation: 5,
         reason: LostReason::Silent,
+        labels: Default::default(),
     };
     attack.victim.peers.exchange.lost(&lost);
     attack.publish(sealed).await;

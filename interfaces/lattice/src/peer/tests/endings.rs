@@ -112,6 +112,7 @@ async fn a_run_that_was_lost_and_is_heard_again_goes_on_counting_where_it_was() 
         host: Arc::from(other.id()),
         incarnation: 1,
         reason: LostReason::Silent,
+        labels: Default::default(),
     };
     one.peers.exchange.lost(&lost);
     assert_eq!(one.call(&other, "echo", "y").await.unwrap(), "y");
@@ -121,6 +122,7 @@ async fn a_run_that_was_lost_and_is_heard_again_goes_on_counting_where_it_was() 
         host: Arc::from(one.id()),
         incarnation: 1,
         reason: LostReason::Silent,
+        labels: Default::default(),
     };
     let lose = async {
         begun(&other, 3).await;

@@ -73,14 +73,24 @@ fn keys_of_others_are_passed_over() {
         );
     }
     assert_eq!(
-        ConfigData::default().apply("SECRET_x", Some(b"{}")),
-        Ok(Applied::Foreign)
-    );
-    assert_eq!(
         TrellisData::default().apply("LEASE", Some(b"")),
         Ok(Applied::Foreign)
     );
     assert!(data.apply("COMPONENT_a.b", Some(b"{}")).is_err());
+}
+
+#[test]
+fn a_reference_to_a_secret_is_no_configuration() {
+    let mut data = ConfigData::default();
+    let reference = br#"{"name":"db","backend":"vault","key":"db/password"}"#;
+    assert_eq!(
+        data.apply("SECRET_db", Some(reference)),
+        Ok(Applied::Changed)
+    );
+    assert!(data.configs.is_empty());
+    assert_eq!(data.secrets["SECRET_db"]["backend"], "vault");
+    assert_eq!(data.apply("SECRET_db", None), Ok(Applied::Changed));
+    assert!(data.secrets.is_empty());
 }
 
 #[test]

@@ -29,6 +29,16 @@ pub enum WriteError {
         /// The callee of the link that exists.
         target: EntityId,
     },
+    /// The same link stands with a signature that was made later.
+    #[error(
+        "the link `{name}` of `{source_id}` was signed anew after this one; sign this one again, and check this machine's clock"
+    )]
+    Superseded {
+        /// The caller.
+        source_id: EntityId,
+        /// The link's name.
+        name: String,
+    },
     /// The link names a configuration that does not exist.
     #[error("there is no configuration `{name}`; put it first")]
     UnknownConfig {

@@ -1,0 +1,108 @@
+//! Fetching what commands name.
+
+use bytes::Bytes;
+use trellis_artifacts::{Artifact, Content, FetchError, Kind, Program, Reference};
+use trellis_protocol::control::RegistryCredentials;
+
+use super::progress::Progress;
+use super::shared::Shared;
+use crate::artifact::ArtifactError;
+
+/// A component, as it was fetched.
+pub(super) struct Component {
+    pub(super) bytes: Bytes,
+    /// The reference by which the same content is had again, whatever a tag stands for by then.
+    pub(super) resolved: String,
+}
+
+impl Shared {
+    /// What a command's reference names, if this host may fetch it. Looks at the text alone.
+    ///
+    /// # Errors
+    /// [`FetchError`] for what is no reference, and for what the operator did not allow.
+    pub(crate) fn reference(&self, text: &str) -> Result<Reference, FetchError> {
+        self.allowed.reference(text)
+    }
+
+    /// Takes credentials for registries over.
+    pub(crate) fn put_registries(&self, credentials: &RegistryCredentials) {
+        self.artifacts.set_registries(credentials);
+    }
+
+    /// Fetches a component. Cancel-safe.
+    ///
+    /// `resolved` is what the reference led to when the host ran it before: that is taken from the cache without asking
+    /// anybody, and only what the cache has lost is fetched anew.
+    ///
+    /// # Errors
+    /// [`ArtifactError`], by cause.
+    pub(super) async fn fetch_component(
+        &self,
+        text: &str,
+        resolved: Option<&str>,
+        progress: Option<&Progress>,
+    ) -> Result<Component, ArtifactError> {
+        // What may not be named may not be had from the cache either.
+        let named = self.reference(text)?;
+        let reference = resolved
+            .and_then(|resolved| self.reference(resolved).ok())
+            .unwrap_or(named);
+        let artifact = self.fetch(&reference, Kind::Component, progress).await?;
+        let resolved = artifact.resolved.to_string();
+        match artifact.content {
+            Content::Component(bytes) => Ok(Component { bytes, resolved }),
+            Content::Program(_) => Err(ArtifactError::OtherKind {
+                reference: text.to_owned(),
+                found: "a provider",
+                wanted: "a component",
+            }),
+        }
+    }
+
+    /// Fetches a provider's program, as [`Self::fetch_component`] does. Gives back the resolved reference beside it.
+    ///
+    /// # Errors
+    /// [`ArtifactError`], by cause.
+    pub(super) async fn fetch_program(
+        &self,
+        reference: &Reference,
+        progress: &Progress,
+    ) -> Result<(Program, String), ArtifactError> {
+        let artifact = self
+            .fetch(reference, Kind::Provider, Some(progress))
+            .await?;
+        let resolved = artifact.resolved.to_string();
+        match artifact.content {
+            Content::Program(program) => Ok((program, resolved)),
+            Content::Component(_) => Err(ArtifactError::OtherKind {
+                reference: reference.to_string(),
+                found: "a component",
+                wanted: "a provider",
+            }),
+        }
+    }
+
+    async fn fetch(
+        &self,
+        reference: &Reference,
+        kind: Kind,
+        progress: Option<&Progress>,
+    ) -> Result<Artifact, FetchError> {
+        if let Some(progress) = progress {
+            progress.fetching();
+        }
+        let fetching = self.artifacts.fetch(reference, kind, |step| {
+            if let Some(progress) = progress {
+                progress.fetched(step);
+            }
+        });
+        let fetched = fetching.await;
+        self.router.observe().artifact_fetched(match &fetched {
+            Ok(_) => "ok",
+            Err(error) => error.code(),
+        });
+        let fetched = fetched?;
+        tracing::debug!(%reference, digest = %fetched.digest, "artifact fetched");
+        Ok(fetched)
+    }
+}

@@ -1,0 +1,1 @@
+../lattice/control_api.rs

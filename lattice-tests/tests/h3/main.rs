@@ -1,0 +1,3 @@
+//! A part of the end-to-end tests.
+
+mod control_api;

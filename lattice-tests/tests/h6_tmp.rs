@@ -1,0 +1,4 @@
+#![expect(missing_docs, reason = "temporary")]
+mod lattice {
+    mod wash;
+}
