@@ -43,7 +43,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Start a host here, with a NATS server if there is none
-    Up(Up),
+    Up(Box<Up>),
     /// Stop what `wash up --detached` started
     Down(Down),
     /// Where lattices are: named sets of the flags that lead to them

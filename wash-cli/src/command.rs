@@ -44,6 +44,7 @@ use crate::connection::while_connected;
 use crate::environment::Environment;
 use crate::exit::Failure;
 use crate::output::Report;
+use crate::progress::Progress;
 use crate::settings::Settings;
 
 /// Carries out a command.
@@ -75,15 +76,15 @@ pub fn run(cli: Cli, environment: &mut Environment) -> Result<Report, Failure> {
         Command::Pull(args) => ask(pull::run(args, &settings, environment)),
         Command::Par(command) => ask(par::run(command, &settings, environment)),
         Command::Import(args) => ask(import::run(args, &settings)),
-        Command::Start(command) => ask(start::run(command, &settings)),
-        Command::Scale(command) => ask(scale::run(command, &settings)),
-        Command::Update(command) => ask(update::run(command, &settings)),
-        Command::Stop(command) => ask(stop::run(command, &settings)),
+        Command::Start(command) => ask_shown(start::run(command, &settings)),
+        Command::Scale(command) => ask_shown(scale::run(command, &settings)),
+        Command::Update(command) => ask_shown(update::run(command, &settings)),
+        Command::Stop(command) => ask_shown(stop::run(command, &settings)),
         Command::Link(command) => link::run(command, &settings, cli.global.output),
-        Command::Config(command) => ask(config::run(command, &settings)),
-        Command::Label(args) => ask(label::run(&args, &settings)),
+        Command::Config(command) => ask_shown(config::run(command, &settings)),
+        Command::Label(args) => ask_shown(label::run(&args, &settings)),
         Command::Get(command) => get::run(command, &settings, cli.global.output),
-        Command::Call(args) => ask(call::run(args, &settings)),
+        Command::Call(args) => ask_shown(call::run(args, &settings)),
         Command::Top(args) => ask(top::run(args, &settings, format)),
         Command::Spy(args) => ask(spy::run(args, &settings, format)),
         Command::Logs(args) => ask(logs::run(args, &settings, format)),
@@ -93,6 +94,12 @@ pub fn run(cli: Cli, environment: &mut Environment) -> Result<Report, Failure> {
 /// Runs a conversation with the lattice on this thread, for as long as the connection that it makes stands.
 fn ask<T>(conversation: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     run_here(while_connected(conversation))
+}
+
+/// The same, with a spinner until there is something else to show.
+fn ask_shown<T>(conversation: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let _progress = Progress::start("asking the lattice");
+    ask(conversation)
 }
 
 /// Runs a conversation that has its own way with a connection that is lost.

@@ -7,6 +7,7 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use crate::exit::Failure;
 use crate::output::printable;
+use crate::progress;
 
 /// Longest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: u64 = 1_024;
@@ -69,6 +70,10 @@ pub fn can_ask() -> bool {
 /// # Errors
 /// A local failure where the terminal cannot be read.
 pub fn ask(question: &str) -> Result<String, Failure> {
+    progress::aside(|| ask_here(question))
+}
+
+fn ask_here(question: &str) -> Result<String, Failure> {
     let failed = |error: io::Error| Failure::local(format!("cannot ask at the terminal: {error}"));
     let mut stderr = io::stderr().lock();
     write!(stderr, "{question}")

@@ -258,8 +258,10 @@ impl Contexts {
     pub fn load(&self, name: &str) -> Result<Context, ContextError> {
         let path = self.path(name)?;
         let text = read(&path)?.ok_or_else(|| self.missing(name))?;
-        let mut context: Context =
-            serde_json::from_str(&text).map_err(|error| ContextError::Malformed {
+        // By way of an object: a list would be taken for one, in the order of its keys.
+        let mut context: Context = serde_json::from_str::<serde_json::Map<_, _>>(&text)
+            .and_then(|object| serde_json::from_value(object.into()))
+            .map_err(|error| ContextError::Malformed {
                 name: name.to_owned(),
                 path: path.clone(),
                 reason: error.to_string(),

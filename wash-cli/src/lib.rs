@@ -13,8 +13,9 @@
 //! | [`watching`] | looking again and again |
 //! | [`state_dir`], [`local_nats`] | what `wash up` runs on this machine |
 //!
-//! It speaks to hosts over the control subjects, as any client would, and reads no bucket. Only `wash up` knows more: it
-//! is a host.
+//! It speaks to hosts over the control subjects, as any client would, and reads none of the state's buckets. `wash up`
+//! knows more: it is a host. `push`, `pull` and `inspect` reach the lattice's store of artifacts, `doctor` looks whether
+//! the buckets are there, and `import` reads those of another lattice.
 
 pub mod artifact;
 pub mod cli;

@@ -106,12 +106,18 @@ pub fn ensure(
             "cannot start nats-server: port {port} is in use by something that does not greet as one; choose another with --nats-port, or name a server with --nats-url"
         )));
     }
+    check_domain(flags, settings)?;
     let launch = launch(flags, address, &store)?;
     let (nats, url, version) = start(&launch, flags, lifetime)?;
     output::note(&format!(
         "note: started nats-server {version} at {url}, with its data in {}",
         store.display()
     ));
+    if flags.nats_leaf_port.is_some() && flags.nats_js_domain.is_none() {
+        output::note(&format!(
+            "note: its JetStream has the domain {HUB_DOMAIN}; leaves name it with --js-domain {HUB_DOMAIN}"
+        ));
+    }
     if !address.is_loopback() {
         output::note(
             "note: it listens beyond this machine, and takes everybody there; --nats-config-file can ask for passwords and TLS",
@@ -139,6 +145,37 @@ fn refuse_to_join(flags: &NatsFlags, url: &str) -> Result<(), Failure> {
     }
 }
 
+/// NATS hands the interface of a JetStream that has no domain to no leaf, so a leaf has to be told the domain that holds the
+/// lattice's state: its remote's, or its own.
+fn check_domain(flags: &NatsFlags, settings: &Settings) -> Result<(), Failure> {
+    if flags.nats_remote_url.is_none() || settings.js_domain.is_some() {
+        return Ok(());
+    }
+    match &flags.nats_js_domain {
+        None => Err(Failure::usage(
+            "--nats-remote-url needs --js-domain, the JetStream domain of the server there (that of a hub that `wash up` started is `hub`, unless --nats-js-domain named another)",
+        )),
+        Some(own) => {
+            output::note(&format!(
+                "note: the lattice's state is in this leaf's own domain {own}, and hosts at its remote do not see it; --js-domain names the remote's"
+            ));
+            Ok(())
+        }
+    }
+}
+
+/// The domain of the JetStream of a server that takes leaves, if nobody names it: leaves have to.
+const HUB_DOMAIN: &str = "hub";
+
+/// A name that no other server has: a remote takes no two leaves of one name.
+fn name_among_others() -> Result<String, Failure> {
+    let mut bytes = [0; 8];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut random| random.read_exact(&mut bytes))
+        .map_err(|error| Failure::local(format!("cannot name the nats-server: {error}")))?;
+    Ok(format!("trellis-{:016x}", u64::from_ne_bytes(bytes)))
+}
+
 fn launch(flags: &NatsFlags, address: IpAddr, store: &Path) -> Result<Launch, Failure> {
     let server = find_executable(flags.nats_server.as_deref())?;
     let port = flags.port();
@@ -158,13 +195,21 @@ fn launch(flags: &NatsFlags, address: IpAddr, store: &Path) -> Result<Launch, Fa
                 routes: flags.nats_route.clone(),
             }),
         websocket_port: flags.nats_websocket_port,
-        js_domain: flags.nats_js_domain.clone(),
+        js_domain: flags
+            .nats_js_domain
+            .clone()
+            .or_else(|| flags.nats_leaf_port.map(|_| HUB_DOMAIN.to_owned())),
+    };
+    let name = match &flags.nats_server_name {
+        Some(name) => name.clone(),
+        None if topology.remote.is_some() => name_among_others()?,
+        None => "trellis".to_owned(),
     };
     // Without a domain of its own a leaf's JetStream would take for itself what is meant for its remote's.
     let leaves_jetstream_to_its_remote = topology.remote.is_some() && topology.js_domain.is_none();
     let mut launch = Launch::new(&server.path, store)
         .host(address)
-        .server_name(flags.nats_server_name.as_deref().unwrap_or("trellis"))
+        .server_name(name)
         .port((port != 0).then_some(port))
         .topology(topology);
     if leaves_jetstream_to_its_remote {

@@ -32,12 +32,15 @@ pub enum Verdict {
 /// How often the wait looks whether the connection was lost and made anew.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
+/// How an inventory shows that something was reached.
+type Reached<'a> = dyn Fn(&HostInventory) -> bool + 'a;
+
 /// What is waited for, and where.
 pub struct Awaited<'a> {
     lattice: &'a Lattice,
     host: &'a Host,
     what: &'a str,
-    reached: Option<Box<dyn Fn(&HostInventory) -> bool + 'a>>,
+    reached: Option<Box<Reached<'a>>>,
 }
 
 impl<'a> Awaited<'a> {

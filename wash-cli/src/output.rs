@@ -3,34 +3,11 @@
 //! stdout is data: a table or a sentence for people, or one JSON object for programs (`--output json`). Notes, progress
 //! and errors go to stderr. A failed command writes nothing to stdout, except in JSON mode the object
 //! `{"success": false, "error": "…", "code": "…"}`, whose codes are those of [`FailureKind::word`](crate::exit::FailureKind::word).
-//! One command has something to show all the same: `claims inspect`, where claims do not hold, prints its report, and in
-//! JSON mode its keys beside those three.
+//! Some commands have something to show all the same: `claims inspect` and `inspect`, where claims do not hold, `doctor`,
+//! where something is broken. They print their report, and in JSON mode its keys beside those three.
 //!
-//! Every other JSON object has `"success": true`, and besides, by command:
-//!
-//! | command | keys |
-//! | --- | --- |
-//! | `up` | `host_id, lattice, nats_url, pid, state_dir`, detached also `log` |
-//! | `down` | `state_dir, host, nats` (each `"stopped"`, `"killed"` or `"not-running"`; `nats` also `"not-ours"`: the host had joined a server that `wash up` did not start, which is left alone) |
-//! | `build` | `path, name, version, revision, capabilities[], subject, issuer, expires` |
-//! | `claims sign` | as `build` |
-//! | `claims inspect` | `claims{…}?, verdict{holds, reason?, code?, issuer_is_own_account?}`, without `claims` and the last where no claims can be read; `--jwt-only`: `token` |
-//! | `keys gen` | `kind, public_key, path` or `seed` |
-//! | `keys list` | `directory, keys[{name, kind, public_key, path}]` |
-//! | `start component`, `scale component` | `host_id, component_id, component_ref, max_instances, waited, message?` |
-//! | `start provider` | `host_id, provider_id, provider_ref, waited, message?` |
-//! | `stop component`, `stop provider` | `component_id` or `provider_id`, `host_ids[], waited` |
-//! | `stop host` | `host_id, waited` |
-//! | `link put`, `link del` | the link's keys as the control interface names them, `message?` |
-//! | `link query`, `get links` | `links[…]` |
-//! | `config put`, `config del` | `name`, for put `keys[]` |
-//! | `config get` | `name, config{…}` |
-//! | `get hosts` | `hosts[…]`, each as in the control interface |
-//! | `get inventory` | `inventories[…]`, likewise |
-//! | `get claims` | `claims[…]`, maps of strings |
-//! | `call` | `result` of a function, or `status, headers[[name, value]], body` (text) or `body_base64` |
-//!
-//! Keys may be added; none changes its meaning.
+//! Every other JSON object has `"success": true`, and the keys of its command: the table is in `docs/wash.md`. Keys may be
+//! added; none changes its meaning.
 
 use std::io::{self, Write as _};
 
@@ -39,6 +16,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::exit::Failure;
+use crate::progress;
 
 /// For whom the output is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -211,7 +189,7 @@ pub fn write_stdout(bytes: &[u8]) -> io::Result<()> {
 /// Says something to people, on stderr.
 pub fn note(text: &str) {
     // Nobody is left to tell if stderr is gone.
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = progress::aside(|| writeln!(io::stderr(), "{text}"));
 }
 
 /// A table without borders: a header in capitals, columns two blanks apart, and no blanks at the ends of lines.

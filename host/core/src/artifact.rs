@@ -30,7 +30,7 @@ const PUBLISHED: &[(&str, &str)] = &[
 pub(crate) enum ArtifactError {
     /// It is not fetched, or not allowed to be.
     #[error(transparent)]
-    Fetch(#[from] FetchError),
+    Fetch(Box<FetchError>),
     /// What came is of the other kind.
     #[error("`{reference}` leads to {found}, not to {wanted}")]
     OtherKind {
@@ -51,6 +51,12 @@ pub(crate) enum ArtifactError {
         /// What it has.
         available: String,
     },
+}
+
+impl From<FetchError> for ArtifactError {
+    fn from(error: FetchError) -> Self {
+        Self::Fetch(Box::new(error))
+    }
 }
 
 impl ArtifactError {
@@ -98,17 +104,19 @@ impl Allowed {
     /// What a text names, if it may be fetched. Looks at the text alone.
     ///
     /// # Errors
-    /// [`FetchError`] for what is no reference, and for what the operator did not allow.
-    pub(crate) fn reference(self, text: &str) -> Result<Reference, FetchError> {
-        let reference: Reference = text.parse()?;
+    /// [`ArtifactError::Fetch`] for what is no reference, and for what the operator did not allow.
+    pub(crate) fn reference(self, text: &str) -> Result<Reference, ArtifactError> {
+        let reference: Reference = text.parse().map_err(FetchError::from)?;
         match &reference {
             Reference::File(_) if !self.files => Err(FetchError::FilesNotAllowed {
                 reference: text.to_owned(),
-            }),
+            }
+            .into()),
             Reference::Oci(oci) if oci.is_latest() && !self.latest => {
                 Err(FetchError::LatestNotAllowed {
                     reference: text.to_owned(),
-                })
+                }
+                .into())
             }
             _ => Ok(reference),
         }

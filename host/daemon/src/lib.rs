@@ -16,7 +16,7 @@ pub mod telemetry;
 
 pub use host_key::{HostKeyError, load_host_key, load_or_create_host_key};
 pub use providers::built_in;
-pub use serve::{Drained, ServeError, Shutdown, serve, serve_with};
+pub use serve::{Drained, ServeError, Shutdown, serve};
 pub use telemetry::TelemetryOptions;
 pub use trellis_host_core::{Host, HostError, HostOptions};
 

@@ -30,6 +30,33 @@ pub enum LogFormat {
     Json,
 }
 
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogLevel {
+    /// What failed.
+    Error,
+    /// What may become a failure, too.
+    Warn,
+    /// What happens, too.
+    Info,
+    /// How it happens, too.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
 impl LogFormat {
     /// For people where they look at it, for programs otherwise.
     pub fn of_stderr() -> Self {
@@ -44,12 +71,20 @@ impl LogFormat {
 /// Starts logging, unless this process has begun to already. The filter comes from `TRELLIS_LOG`, else `RUST_LOG`, else
 /// [`FILTER_DEFAULT`]; a filter that cannot be read is named, and the default taken.
 pub fn init(format: LogFormat) {
+    init_at(format, None);
+}
+
+/// As [`init`], but what a level lets through wins over the environment. Libraries are as quiet as by [`FILTER_DEFAULT`].
+pub fn init_at(format: LogFormat, level: Option<LogLevel>) {
     let from = |name: &str| {
         std::env::var(name)
             .ok()
             .filter(|text| !text.trim().is_empty())
     };
-    let asked = from("TRELLIS_LOG").or_else(|| from("RUST_LOG"));
+    let asked = level
+        .map(|level| FILTER_DEFAULT.replacen("info", level.word(), 1))
+        .or_else(|| from("TRELLIS_LOG"))
+        .or_else(|| from("RUST_LOG"));
     let (filter, mistake) = match asked.as_deref().map(EnvFilter::try_new) {
         Some(Ok(filter)) => (filter, None),
         Some(Err(error)) => (EnvFilter::new(FILTER_DEFAULT), Some(error)),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use trellis_host::args::HostArgs;
 use trellis_host::logging::{self, LogFormat};
-use trellis_host::{Drained, HostOptions, Shutdown, TelemetryOptions, runtime, serve_with};
+use trellis_host::{Drained, HostOptions, Shutdown, TelemetryOptions, runtime, serve};
 
 const DID_NOT_START: u8 = 1;
 const USAGE: u8 = 2;
@@ -58,8 +58,8 @@ fn run(options: HostOptions, telemetry: &TelemetryOptions) -> ExitCode {
             return ExitCode::from(DID_NOT_START);
         }
     };
-    let served = runtime
-        .block_on(async { serve_with(options, telemetry, Shutdown::on_signals(), |_| ()).await });
+    let served =
+        runtime.block_on(async { serve(options, telemetry, Shutdown::on_signals(), |_| ()).await });
     runtime.shutdown_timeout(THREADS_END_MAX);
     match served {
         Ok(Drained::InTime) => ExitCode::SUCCESS,

@@ -72,7 +72,7 @@ pub enum ServeError {
 ///
 /// # Errors
 /// [`ServeError`] where it does not start.
-pub async fn serve_with(
+pub async fn serve(
     mut options: HostOptions,
     telemetry: &TelemetryOptions,
     shutdown: Shutdown,
@@ -85,19 +85,6 @@ pub async fn serve_with(
     let served = run(options, &telemetry, shutdown, ready).await;
     telemetry.stop().await;
     Ok(served?)
-}
-
-/// Runs a host that tells nothing but its log.
-///
-/// # Errors
-/// [`HostError`] where it does not start.
-pub async fn serve(
-    options: HostOptions,
-    shutdown: Shutdown,
-    ready: impl FnOnce(&Host),
-) -> Result<Drained, HostError> {
-    logging::set_host(options.host_key.public().as_str());
-    run(options, &Telemetry::default(), shutdown, ready).await
 }
 
 async fn run(

@@ -7,14 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_nats::jetstream;
-use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use trellis_claims::provider::Platform;
 use trellis_protocol::control::RegistryCredentials;
 
-use crate::archive::Archive;
 use crate::artifact::{Artifact, Content, Download, Program, Pushed, Stored, Upload};
-use crate::attempts::Attempts;
 use crate::cache::{Cache, Kept};
 use crate::component::{self, looks_like};
 use crate::digest::Digest;
@@ -28,8 +25,9 @@ use crate::limits::TRANSFER_WITHIN;
 use crate::options::ArtifactOptions;
 use crate::progress::Progress;
 use crate::provider::{Packing, packing, program};
-use crate::reference::{LatticeReference, OciReference, Reference};
-use crate::registry::{Action, Manifest, Registries, Source};
+use crate::push::Outgoing;
+use crate::reference::{LatticeReference, Reference};
+use crate::registry::Registries;
 use crate::store::Store;
 use crate::{executable, file, media_type};
 
@@ -154,7 +152,7 @@ impl Artifacts {
             });
         }
         let pushed = async {
-            let (source, (bytes, digest)) = self.source(content, kind).await?;
+            let (source, (bytes, digest)) = self.0.source(content, kind).await?;
             let upload = Outgoing {
                 kind,
                 source,
@@ -164,9 +162,9 @@ impl Artifacts {
             };
             let resolved = match reference {
                 Reference::File(_) => return Ok(None),
-                Reference::Oci(oci) => self.push_to_registry(oci, &upload, &progress).await?,
+                Reference::Oci(oci) => self.0.push_to_registry(oci, &upload, &progress).await?,
                 Reference::Lattice(lattice) => {
-                    self.push_to_store(lattice, &upload, &progress).await?
+                    self.0.push_to_store(lattice, &upload, &progress).await?
                 }
             };
             Ok::<_, Cause>(Some(Pushed {
@@ -227,7 +225,7 @@ impl Artifacts {
                 let (shared, kept) = (self.0.clone(), obtained.kept.clone());
                 let unpacking = move || {
                     let mut archive = rewound(&kept)?;
-                    match packing(&mut archive).map_err(unreadable(&kept.path))?? {
+                    match packing(&mut archive).map_err(file::unreadable(&kept.path))?? {
                         Packing::Archive => program(archive, &shared.options.trust, &shared.cache),
                         // Nobody signed it.
                         Packing::Executable => Err(ContentError::NotAProvider {
@@ -269,8 +267,8 @@ impl Artifacts {
                 });
             }
             let (mut opened, _) = file::open(&path, shared.options.archive_bytes_max)?;
-            let found = packing(&mut opened).map_err(unreadable(&path))??;
-            let digest = digest_of(&opened).map_err(unreadable(&path))?;
+            let found = packing(&mut opened).map_err(file::unreadable(&path))??;
+            let digest = digest_of(&opened).map_err(file::unreadable(&path))?;
             let (program, media_type) = match found {
                 Packing::Archive => {
                     let program = program(opened, &shared.options.trust, &shared.cache)?;
@@ -278,7 +276,7 @@ impl Artifacts {
                 }
                 Packing::Executable => {
                     executable::check(&mut opened, &Platform::here())
-                        .map_err(unreadable(&path))??;
+                        .map_err(file::unreadable(&path))??;
                     let program = Program {
                         path: path.clone(),
                         claims: None,
@@ -302,8 +300,8 @@ impl Artifacts {
         let path = path.to_owned();
         blocking(move || {
             let (file, bytes) = file::open(&path, max)?;
-            let digest = digest_of(&file).map_err(unreadable(&path))?;
-            let (kind, media_type) = kind_of(&file).map_err(unreadable(&path))?;
+            let digest = digest_of(&file).map_err(file::unreadable(&path))?;
+            let (kind, media_type) = kind_of(&file).map_err(file::unreadable(&path))?;
             Ok(Download {
                 bytes,
                 digest,
@@ -316,155 +314,6 @@ impl Artifacts {
             })
         })
         .await
-    }
-
-    /// What is to be pushed, looked at and measured.
-    async fn source(
-        &self,
-        content: Upload<'_>,
-        kind: Kind,
-    ) -> Result<(Source, (u64, Digest)), Cause> {
-        let max = match kind {
-            Kind::Component => self.0.options.component_bytes_max,
-            Kind::Provider => self.0.options.archive_bytes_max,
-        };
-        let (given, path) = match content {
-            Upload::Bytes(bytes) => (Some(bytes.clone()), None),
-            Upload::File(path) => (None, Some(path.to_owned())),
-        };
-        blocking(move || {
-            let source = match (given, &path) {
-                (Some(bytes), _) => Source::Bytes(bytes),
-                // A component is small: what is checked is what is sent, whatever becomes of the file.
-                (None, Some(path)) if kind == Kind::Component => {
-                    Source::Bytes(file::read(path, max)?.into())
-                }
-                (None, Some(path)) => Source::File(Arc::new(file::open(path, max)?.0)),
-                (None, None) => Source::Bytes(Bytes::new()),
-            };
-            let path = path.unwrap_or_default();
-            let measured = source.measure(max).map_err(unreadable(&path))?;
-            if measured.0 > max {
-                return Err(ContentError::TooLarge {
-                    bytes: measured.0,
-                    max,
-                }
-                .into());
-            }
-            check(&source, kind, max).map_err(|cause| match cause {
-                Unfit::Content(error) => Cause::from(error),
-                Unfit::Io(error) => unreadable(&path)(error).into(),
-            })?;
-            Ok((source, measured))
-        })
-        .await
-    }
-
-    async fn push_to_registry(
-        &self,
-        oci: &OciReference,
-        upload: &Outgoing,
-        progress: Observer<'_>,
-    ) -> Result<Reference, Cause> {
-        let repository = self.0.registries.repository(oci, Action::Push)?;
-        let manifest = Manifest::of(
-            upload.kind,
-            upload.digest,
-            upload.bytes,
-            &upload.annotations,
-        );
-        let configuration = Source::Bytes(manifest.configuration.clone());
-        let configuration_bytes = manifest.configuration.len() as u64;
-        let mut attempts = Attempts::new(self.0.options.timeouts.backoff);
-        loop {
-            let tried = async {
-                repository
-                    .upload(&upload.source, upload.digest, upload.bytes, progress)
-                    .await?;
-                let digest = Digest::of(&manifest.configuration);
-                repository
-                    .upload(&configuration, digest, configuration_bytes, &|_| {})
-                    .await?;
-                repository
-                    .put_manifest(&oci.manifest(), &manifest.body)
-                    .await
-            };
-            let cause = match tried.await {
-                Ok(()) => return Ok(Reference::Oci(oci.pinned(Digest::of(&manifest.body)))),
-                Err(error) => Cause::from(error),
-            };
-            let outcome = cause.outcome();
-            if !attempts.again(outcome, || cause.reason(), progress).await {
-                return Err(cause);
-            }
-        }
-    }
-
-    async fn push_to_store(
-        &self,
-        lattice: &LatticeReference,
-        upload: &Outgoing,
-        progress: Observer<'_>,
-    ) -> Result<Reference, Cause> {
-        let store = self.0.store()?;
-        let media_type = media_type::accepted(upload.kind)[0];
-        let mut attempts = Attempts::new(self.0.options.timeouts.backoff);
-        loop {
-            let tried = store.put(
-                lattice,
-                media_type,
-                &upload.source,
-                (upload.bytes, upload.digest),
-                &upload.annotations,
-                progress,
-            );
-            let cause = match tried.await {
-                Ok(()) => return Ok(Reference::Lattice(lattice.pinned(upload.digest))),
-                Err(error) => Cause::from(error),
-            };
-            let outcome = cause.outcome();
-            if !attempts.again(outcome, || cause.reason(), progress).await {
-                return Err(cause);
-            }
-        }
-    }
-}
-
-/// Content on its way out.
-struct Outgoing {
-    kind: Kind,
-    source: Source,
-    bytes: u64,
-    digest: Digest,
-    annotations: BTreeMap<String, String>,
-}
-
-enum Unfit {
-    Content(ContentError),
-    Io(io::Error),
-}
-
-/// Whether what is pushed is what it is to be.
-fn check(source: &Source, kind: Kind, max: u64) -> Result<(), Unfit> {
-    match (kind, source) {
-        (Kind::Component, Source::Bytes(bytes)) => {
-            component::check(bytes, max).map_err(Unfit::Content)
-        }
-        (Kind::Component, Source::File(_)) => Ok(()),
-        (Kind::Provider, Source::Bytes(bytes)) => archive(io::Cursor::new(bytes)),
-        (Kind::Provider, Source::File(file)) => archive(file.try_clone().map_err(Unfit::Io)?),
-    }
-}
-
-fn archive(mut content: impl io::Read + io::Seek) -> Result<(), Unfit> {
-    match packing(&mut content).map_err(Unfit::Io)? {
-        Ok(Packing::Archive) => Archive::open(content)
-            .map(drop)
-            .map_err(|error| Unfit::Content(error.into())),
-        Ok(Packing::Executable) => Err(Unfit::Content(ContentError::NotAProvider {
-            found: "a bare executable",
-        })),
-        Err(error) => Err(Unfit::Content(error)),
     }
 }
 
@@ -484,7 +333,7 @@ async fn in_time<T>(
 
 fn described(obtained: Obtained) -> Result<Download, Cause> {
     let file = rewound(&obtained.kept)?;
-    let (kind, _) = kind_of(&file).map_err(unreadable(&obtained.kept.path))?;
+    let (kind, _) = kind_of(&file).map_err(file::unreadable(&obtained.kept.path))?;
     Ok(Download {
         path: obtained.kept.path,
         bytes: obtained.kept.bytes,
@@ -533,8 +382,4 @@ fn rewound(kept: &Kept) -> Result<File, CacheError> {
     kept.rewound()
         .and_then(File::try_clone)
         .map_err(|error| CacheError::io(&kept.path, error))
-}
-
-fn unreadable(path: &Path) -> impl Fn(io::Error) -> FileError {
-    move |error| file::failed(path, error)
 }

@@ -21,7 +21,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
@@ -31,6 +31,9 @@ use crate::digest::Digest;
 use crate::error::CacheError;
 
 pub(crate) use draft::{Draft, Kept};
+
+/// What was written to so recently is left in `tmp` even without a lock: its owner is about to take one, or to rename it.
+const DRAFT_SETTLED: Duration = Duration::from_secs(60);
 
 /// How much is read at once, in bytes.
 const PIECE_BYTES: usize = 128 * 1024;
@@ -119,7 +122,12 @@ impl Cache {
         make(&self.drafts(), 0o700)?;
         for entry in fs::read_dir(self.drafts())? {
             let path = entry?.path();
+            let is_settled = |file: &File| {
+                let written = file.metadata().and_then(|metadata| metadata.modified());
+                written.is_ok_and(|at| at.elapsed().is_ok_and(|age| age >= DRAFT_SETTLED))
+            };
             if let Ok(file) = File::open(&path)
+                && is_settled(&file)
                 && file.try_lock().is_ok()
             {
                 // Somebody else may do the same.

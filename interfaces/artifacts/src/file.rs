@@ -71,7 +71,12 @@ pub(crate) fn read(path: &Path, max: u64) -> Result<Vec<u8>, FileError> {
     }
 }
 
-pub(crate) fn failed(path: &Path, source: io::Error) -> FileError {
+/// For `map_err`.
+pub(crate) fn unreadable(path: &Path) -> impl Fn(io::Error) -> FileError {
+    move |error| failed(path, error)
+}
+
+fn failed(path: &Path, source: io::Error) -> FileError {
     let path = path.to_owned();
     match source.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => FileError::Missing { path },

@@ -43,6 +43,7 @@ pub mod media_type;
 pub mod options;
 pub mod progress;
 mod provider;
+mod push;
 pub mod reference;
 mod registry;
 mod store;

@@ -6,13 +6,15 @@
 //! registry they are for, and to the server of tokens that it names, only.
 //!
 //! [`Registries`] is shared and keeps connections, credentials and tokens. [`client`] sends single requests,
-//! [`auth`] gets tokens, [`pull`] and [`push`] are what is done with them.
+//! [`auth`] gets tokens, [`pull`] and [`push`] are what is done with them, [`image`] judges manifests and [`reason`]
+//! says what went wrong.
 
 mod auth;
 mod client;
 mod image;
 mod pull;
 mod push;
+mod reason;
 
 pub(crate) use auth::Action;
 pub(crate) use client::{Registries, Repository};

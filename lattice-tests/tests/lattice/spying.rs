@@ -595,19 +595,22 @@ async fn refusals_and_waiting_show_in_the_numbers_and_memory_comes_back() {
     .await;
 }
 
-/// A line of the metrics' text: name, labels, value.
-fn metric(line: &str) -> Option<(String, Vec<(String, String)>, f64)> {
+/// Name and value of a label.
+type Label = (String, String);
+
+/// A line of the metrics' text: the metric's name and its labels. None where it is no number of one.
+fn metric(line: &str) -> Option<(String, Vec<Label>)> {
     let (series, value) = line.rsplit_once(' ')?;
-    let value = value.parse().ok()?;
+    value.parse::<f64>().ok()?;
     let Some((name, labels)) = series.split_once('{') else {
-        return Some((series.to_owned(), Vec::new(), value));
+        return Some((series.to_owned(), Vec::new()));
     };
     let labels = labels.strip_suffix('}')?.split(',').map(|label| {
         let (name, value) = label.split_once('=')?;
         let value = value.strip_prefix('"')?.strip_suffix('"')?;
         Some((name.to_owned(), value.to_owned()))
     });
-    Some((name.to_owned(), labels.collect::<Option<_>>()?, value))
+    Some((name.to_owned(), labels.collect::<Option<_>>()?))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -645,7 +648,7 @@ async fn the_metrics_can_be_read_and_have_no_label_that_a_caller_chooses() {
     let codes: BTreeSet<&str> = RefusalCode::ALL.iter().map(|code| code.as_str()).collect();
     let mut seen = BTreeSet::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
-        let (name, labels, _) = metric(line).unwrap_or_else(|| panic!("unreadable: {line}"));
+        let (name, labels) = metric(line).unwrap_or_else(|| panic!("unreadable: {line}"));
         for (label, value) in &labels {
             assert!(known.contains(label.as_str()), "{line}");
             match label.as_str() {

@@ -32,6 +32,7 @@ use crate::denied::{Attempt, COMPLAINT_WITHIN, Denied, Proven, Watch};
 use crate::error::{Failure, shown};
 use crate::inbox::{Expected, Inbox};
 use crate::losses::{Loss, Losses};
+use crate::trace;
 
 /// Messages of one subscription that wait to be read. They are read at once, and sorted out there, by number and bytes;
 /// this is what may come while the task that reads has no turn.

@@ -69,7 +69,9 @@ async fn publish(call: &Call, sender: &Sender, message: BrokerMessage) -> Result
         .may(&call.source, &message.subject);
     match sender.config.ack {
         // No stream keeps what goes to somebody's inbox.
-        PublishAck::Stream if !is_answer => publish_to_stream(live, message, trace(call), until).await,
+        PublishAck::Stream if !is_answer => {
+            publish_to_stream(live, message, trace(call), until).await
+        }
         _ => {
             let body = Bytes::from(message.body);
             live.publish(message.subject, message.reply_to, body, trace(call), until)

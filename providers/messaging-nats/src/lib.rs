@@ -13,7 +13,6 @@
 
 pub mod config;
 pub mod subject;
-mod trace;
 
 mod answers;
 mod backoff;
@@ -28,6 +27,7 @@ mod losses;
 mod puller;
 mod receivers;
 mod sender;
+mod trace;
 
 /// Rust for the WIT interfaces, made by the SDK's macro.
 pub mod wit {

@@ -23,6 +23,7 @@ use crate::error::{Failure, shown};
 use crate::losses::{Loss, Losses};
 use crate::receivers::Status;
 use crate::subject::Pattern;
+use crate::trace;
 use crate::wit::types::BrokerMessage;
 
 /// Most messages, and most bytes, that wait for one actor's turn in one subscription.

@@ -23,6 +23,7 @@ use crate::delivery::{Delivery, NotHandled};
 use crate::error::{Failure, shown};
 use crate::losses::{Loss, Losses};
 use crate::receivers::Status;
+use crate::trace;
 use crate::wit::types::BrokerMessage;
 
 /// How long one request for messages stands. It is repeated for as long as the link lasts.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use trellis_host::args::{ArtifactArgs, ControlArgs, SignatureArgs, TelemetryArgs};
+use trellis_host::logging::LogLevel;
 
 use super::key_value;
 
@@ -85,6 +86,24 @@ pub struct Up {
     /// Seconds for work in flight when the host stops
     #[arg(long, env = "TRELLIS_SHUTDOWN_TIMEOUT", hide_env_values = true, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     pub shutdown_timeout: u64,
+    /// How much the host logs [default: what TRELLIS_LOG says, else info]
+    #[arg(
+        long,
+        alias = "structured-log-level",
+        env = "TRELLIS_LOG_LEVEL",
+        hide_env_values = true,
+        value_enum,
+        value_name = "LEVEL"
+    )]
+    pub log_level: Option<LogLevel>,
+    /// As `--log-format json`
+    #[arg(
+        long,
+        env = "TRELLIS_STRUCTURED_LOGGING",
+        conflicts_with = "log_format",
+        hide_short_help = true
+    )]
+    pub enable_structured_logging: bool,
     /// The NATS server.
     #[command(flatten)]
     pub nats: NatsFlags,
@@ -160,7 +179,7 @@ pub struct NatsFlags {
         requires = "nats_remote_url"
     )]
     pub nats_credsfile: Option<PathBuf>,
-    /// JetStream domain of the started server. A leaf without one has no JetStream, and uses its remote's
+    /// JetStream domain of the started server [default: `hub` with --nats-leaf-port, else none]. A leaf without one has no JetStream, and uses that of --js-domain
     #[arg(
         long,
         env = "TRELLIS_NATS_JS_DOMAIN",
@@ -190,7 +209,8 @@ pub struct NatsFlags {
         env = "TRELLIS_NATS_CLUSTER",
         hide_env_values = true,
         value_name = "NAME",
-        requires = "nats_cluster_port"
+        requires = "nats_cluster_port",
+        requires = "nats_server_name"
     )]
     pub nats_cluster: Option<String>,
     /// Port on which it takes the cluster's other members, at the address of --nats-host
@@ -212,7 +232,7 @@ pub struct NatsFlags {
         requires = "nats_cluster"
     )]
     pub nats_route: Vec<String>,
-    /// Name of the started server; members of one cluster need different ones [default: trellis]
+    /// Name of the started server. Members of one cluster need different ones, and keep them [default: trellis, of a leaf one by chance]
     #[arg(
         long,
         env = "TRELLIS_NATS_SERVER_NAME",

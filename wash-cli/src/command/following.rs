@@ -75,6 +75,7 @@ pub(super) struct Following<T> {
     /// Hosts of the beginning that have not answered yet.
     awaited: usize,
     watched: usize,
+    /// The last refusal.
     refusal: Option<Failure>,
 }
 
@@ -115,8 +116,8 @@ impl<T: Send + 'static> Following<T> {
         loop {
             let Some(news) = self.news.recv().await else {
                 return match self.refusal.take() {
-                    Some(refusal) => Err(refusal),
-                    None => Ok(None),
+                    Some(refusal) if self.watched == 0 => Err(refusal),
+                    _ => Ok(None),
                 };
             };
             match news {
@@ -133,6 +134,11 @@ impl<T: Send + 'static> Following<T> {
                         }
                         continue;
                     }
+                    // It is asked again, and likely to refuse again.
+                    if self.refusal.as_ref() == Some(&refusal) {
+                        continue;
+                    }
+                    self.refusal = Some(refusal.clone());
                     return Ok(Some(News::Refused(refusal)));
                 }
                 News::Lost(..) => self.awaited = self.awaited.saturating_sub(1),

@@ -5,7 +5,7 @@ use std::future::Future;
 use trellis_protocol::control::{HostDescription, HostInventory, Map};
 
 use crate::cli::{Get, GetInventory, Watch};
-use crate::command::{ask, ask_on, link};
+use crate::command::{ask_on, ask_shown, link};
 use crate::connection::{Lattice, while_connected};
 use crate::exit::Failure;
 use crate::output::{self, Format, Report, printable};
@@ -29,7 +29,7 @@ pub(super) fn look<F: Future<Output = Result<Report, Failure>>>(
     look: impl Fn() -> F,
 ) -> Result<Report, Failure> {
     match watch.watch {
-        None => ask(look()),
+        None => ask_shown(look()),
         Some(every) => ask_on(watching::watch(every, format, || while_connected(look()))),
     }
 }

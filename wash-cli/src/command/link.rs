@@ -9,7 +9,7 @@ use trellis_protocol::control::delivery::{End, EndState};
 use trellis_protocol::control::{DeleteLink, HostInventory, LinkEnd, ListedLink, Request as _};
 
 use crate::cli::{self, LinkDel, LinkPut};
-use crate::command::{ask, get};
+use crate::command::{ask_shown, get};
 use crate::confirm::{Unattended, confirm_meanwhile};
 use crate::connection::Lattice;
 use crate::exit::Failure;
@@ -27,9 +27,9 @@ pub(super) fn run(
     format: Format,
 ) -> Result<Report, Failure> {
     match command {
-        cli::Link::Put(args) => ask(put(args, settings)),
-        cli::Link::Del(args) if args.all => ask(delete_all(&args, settings)),
-        cli::Link::Del(args) => ask(delete(args, settings)),
+        cli::Link::Put(args) => ask_shown(put(args, settings)),
+        cli::Link::Del(args) if args.all => ask_shown(delete_all(&args, settings)),
+        cli::Link::Del(args) => ask_shown(delete(args, settings)),
         cli::Link::Query(watch) => get::look(watch, format, || query(settings)),
     }
 }
@@ -353,8 +353,8 @@ mod tests {
         ];
         assert_eq!(
             describe(&[link()], &ends),
-            "SOURCE     TARGET    LINK     INTERFACES                   SOURCE CONFIG  TARGET CONFIG  SOURCE END                         TARGET END\n\
-             shortlink  keyvalue  default  wasi:keyvalue/store,atomics                 bucket         applied on fern, pending on moss   -\n"
+            "SOURCE     TARGET    LINK     INTERFACES                   SOURCE CONFIG  TARGET CONFIG  SOURCE END                        TARGET END\n\
+             shortlink  keyvalue  default  wasi:keyvalue/store,atomics                 bucket         applied on fern, pending on moss  -\n"
         );
     }
 

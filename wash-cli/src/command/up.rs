@@ -17,6 +17,7 @@ use trellis_claims::{
 };
 use trellis_host::args::{read_trust, unfit_directory};
 use trellis_host::logging::{self, LogFormat};
+use trellis_host::serve::ServeError;
 use trellis_host::{Drained, HostError, HostOptions, Shutdown};
 use trellis_lattice::connection::{
     self, CONNECT_TIMEOUT_DEFAULT, ConnectError, LatticeOptions, ServerUrl,
@@ -230,7 +231,17 @@ fn labels(args: &Up, environment: &mut Environment) -> BTreeMap<String, String> 
 fn check_groups(args: &Up, settings: &Settings, state_dir: &StateDir) -> Result<(), Failure> {
     let key = Arc::new(SigningKey::generate(KeyKind::Host));
     let mut scratch = HostOptions::new(settings.lattice_options(), state_dir.path(), key);
-    apply_groups(args, &mut scratch)
+    apply_groups(args, &mut scratch)?;
+    let mut mistakes = Vec::new();
+    // Telemetry is the process's own; it is read again once there is something to tell.
+    drop(
+        args.telemetry
+            .options(&mut |mistake| mistakes.push(mistake)),
+    );
+    match mistakes.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::usage(mistakes.join("\n"))),
+    }
 }
 
 fn apply_groups(args: &Up, options: &mut HostOptions) -> Result<(), Failure> {
@@ -359,12 +370,18 @@ fn serve(
     told: Option<Format>,
 ) -> Result<(), Failure> {
     claim.record(record)?;
-    logging::init(args.telemetry.log_format.unwrap_or(LogFormat::Human));
+    let format = if args.enable_structured_logging {
+        LogFormat::Json
+    } else {
+        args.telemetry.log_format.unwrap_or(LogFormat::Human)
+    };
+    logging::init_at(format, args.log_level);
+    let telemetry = args.telemetry.options(&mut |_| ());
     let drain = options.shutdown_timeout;
     let runtime = trellis_host::runtime::build()
         .map_err(|error| Failure::local(format!("cannot start the host's runtime: {error}")))?;
     let served = runtime.block_on(async {
-        trellis_host::serve(options, Shutdown::on_signals(), |host| {
+        trellis_host::serve(options, &telemetry, Shutdown::on_signals(), |host| {
             let Some(format) = told else { return };
             let report = ready(host.friendly_name(), record, settings, state_dir)
                 .aside("note: Ctrl-C stops the host");
@@ -386,7 +403,7 @@ fn serve(
                 drain.as_secs()
             ),
         )),
-        Err(error @ HostError::Connect(_)) => {
+        Err(error @ ServeError::Host(HostError::Connect(_))) => {
             Err(Failure::new(FailureKind::Unreachable, chain(&error)))
         }
         Err(error) => Err(Failure::local_error(&error)),

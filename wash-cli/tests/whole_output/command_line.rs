@@ -195,6 +195,7 @@ fn down_where_nothing_runs_is_no_failure() {
             "success": true,
             "state_dir": shell.path("state/trellis"),
             "host": "not-running",
+            "hosts": [],
             "nats": "not-running",
         })
     );

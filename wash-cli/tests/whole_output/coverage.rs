@@ -7,8 +7,40 @@ use std::path::{Path, PathBuf};
 use clap::CommandFactory as _;
 use wash::cli::Cli;
 
+const ARTIFACTS: &str = "lattice-tests/tests/lattice/wash_artifacts.rs";
+const DOCTOR: &str = "lattice-tests/tests/lattice/doctor.rs";
+const IMPORT: &str = "lattice-tests/tests/lattice/import.rs";
+const OBSERVING: &str = "lattice-tests/tests/lattice/observing/shell.rs";
+const SIGNING: &str = "wash-cli/tests/whole_output/signing.rs";
+
 /// Commands whose whole output is held by tests and not by a transcript, and where.
-const TOLD_ELSEWHERE: [(&str, &str); 0] = [];
+const TOLD_ELSEWHERE: [(&str, &str); 25] = [
+    ("build", SIGNING),
+    ("claims inspect", SIGNING),
+    ("claims sign", SIGNING),
+    ("claims token account", ARTIFACTS),
+    ("claims token component", ARTIFACTS),
+    ("claims token host", ARTIFACTS),
+    ("claims token provider", ARTIFACTS),
+    ("completions", ARTIFACTS),
+    ("doctor", DOCTOR),
+    ("import", IMPORT),
+    ("inspect", ARTIFACTS),
+    ("keys gen", ARTIFACTS),
+    ("keys get", ARTIFACTS),
+    ("keys list", ARTIFACTS),
+    ("logs", OBSERVING),
+    ("man", ARTIFACTS),
+    ("par create", ARTIFACTS),
+    ("par insert", ARTIFACTS),
+    ("par inspect", ARTIFACTS),
+    ("pull", ARTIFACTS),
+    ("push", ARTIFACTS),
+    ("spy", OBSERVING),
+    ("top", OBSERVING),
+    ("wit", ARTIFACTS),
+    ("wit build", ARTIFACTS),
+];
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -112,7 +144,7 @@ fn every_command_has_a_transcript_for_people_and_one_for_programs() {
                 .unwrap_or_else(|error| panic!("{file}: {error}"));
             let last = command.rsplit(' ').next().unwrap();
             assert!(
-                text.contains(&command) || text.contains(&format!("\"{last}\"")),
+                text.contains(&format!("\"{last}\"")) && text.contains("json"),
                 "{file} does not give `wash {command}`"
             );
             continue;

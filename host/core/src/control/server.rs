@@ -126,7 +126,8 @@ impl Intake {
             };
             self.take(message, route);
         }
-        // What NATS has sent already is answered too. Without NATS there is nothing to wait for.
+        // What has arrived already is answered too. What the server sends until it reads that nobody listens any more is
+        // lost; those who asked are not answered and ask again. Without NATS there is nothing to wait for.
         let rest = async {
             if subscription.drain().await.is_ok() {
                 while let Some(message) = subscription.next().await {

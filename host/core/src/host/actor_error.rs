@@ -1,6 +1,5 @@
 //! Why an actor was not started, scaled or replaced.
 
-use trellis_artifacts::FetchError;
 use trellis_lattice::state::WriteError;
 use trellis_protocol::{EntityId, Refusal, RefusalCode};
 
@@ -66,12 +65,6 @@ pub(crate) enum ActorError {
     /// Compiling takes longer than anybody waits for.
     #[error("the component was not verified and compiled within {} s", PREPARE_MAX.as_secs())]
     TooSlow,
-}
-
-impl From<FetchError> for ActorError {
-    fn from(error: FetchError) -> Self {
-        Self::Artifact(error.into())
-    }
 }
 
 impl ActorError {

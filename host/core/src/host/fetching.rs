@@ -1,7 +1,7 @@
 //! Fetching what commands name.
 
 use bytes::Bytes;
-use trellis_artifacts::{Artifact, Content, FetchError, Kind, Program, Reference};
+use trellis_artifacts::{Artifact, Content, Kind, Program, Reference};
 use trellis_protocol::control::RegistryCredentials;
 
 use super::progress::Progress;
@@ -19,8 +19,8 @@ impl Shared {
     /// What a command's reference names, if this host may fetch it. Looks at the text alone.
     ///
     /// # Errors
-    /// [`FetchError`] for what is no reference, and for what the operator did not allow.
-    pub(crate) fn reference(&self, text: &str) -> Result<Reference, FetchError> {
+    /// [`ArtifactError`] for what is no reference, and for what the operator did not allow.
+    pub(crate) fn reference(&self, text: &str) -> Result<Reference, ArtifactError> {
         self.allowed.reference(text)
     }
 
@@ -87,7 +87,7 @@ impl Shared {
         reference: &Reference,
         kind: Kind,
         progress: Option<&Progress>,
-    ) -> Result<Artifact, FetchError> {
+    ) -> Result<Artifact, ArtifactError> {
         if let Some(progress) = progress {
             progress.fetching();
         }

@@ -307,7 +307,7 @@ impl Shared {
         if let Some(claims) = &program.claims {
             self.state.put_claims(&public_claims(claims)).await?;
         }
-        Ok((ProviderSource::Fetched(program), Some(resolved)))
+        Ok((ProviderSource::Fetched(Box::new(program)), Some(resolved)))
     }
 
     /// As [`Self::unless_moot`].
@@ -343,12 +343,16 @@ impl Shared {
 
     /// Stops a provider; `false` where none runs under the id.
     pub(crate) async fn stop_provider(&self, id: &EntityId) -> bool {
-        let Some(provider) = self.router.remove_provider(id) else {
-            return false;
-        };
-        self.roster_changed();
+        let removed = self.router.remove_provider(id);
+        if removed.is_some() {
+            self.roster_changed();
+        }
+        // One that does not run may be one that could not be restored so far.
         let kept_id = id.clone();
         self.keep(move |file| file.remove_provider(&kept_id)).await;
+        let Some(provider) = removed else {
+            return false;
+        };
         let stopping = Arc::clone(&provider);
         let stopped = on(&self.guests, async move { stopping.stop(STOP_MAX).await }).await;
         if !matches!(stopped, Ok(true)) {

@@ -50,7 +50,7 @@ pub(crate) enum ProviderSource {
     /// A file that is to run as a process.
     Program(PathBuf),
     /// The same, as it was fetched.
-    Fetched(Program),
+    Fetched(Box<Program>),
 }
 
 /// A program that was fetched, and where it is started from.
@@ -192,16 +192,16 @@ impl RunningProvider {
         start: ProviderStart,
     ) -> Result<Arc<Self>, ProviderStartError> {
         let outbound = Arc::new(ActorCalls::new(start.id.clone(), Arc::clone(router)));
-        let (source, fetched) = match source {
+        let (program, fetched) = match source {
+            ProviderSource::BuiltIn(factory) => (Err(factory), None),
+            ProviderSource::Program(path) => (Ok(path), None),
             ProviderSource::Fetched(program) => {
-                let fetched = FetchedProgram::lay_out(program, start.id.as_str()).await;
-                let path = fetched.path().to_owned();
-                (ProviderSource::Program(path), Some(fetched))
+                let fetched = FetchedProgram::lay_out(*program, start.id.as_str()).await;
+                (Ok(fetched.path().to_owned()), Some(fetched))
             }
-            at_hand => (at_hand, None),
         };
-        let (seat, name, is_caller) = match source {
-            ProviderSource::BuiltIn(factory) => {
+        let (seat, name, is_caller) = match program {
+            Err(factory) => {
                 let setup = ProviderSetup {
                     id: start.id.clone(),
                     lattice,
@@ -225,7 +225,7 @@ impl RunningProvider {
                     !factory.calls().is_empty(),
                 )
             }
-            ProviderSource::Program(path) | ProviderSource::Fetched(Program { path, .. }) => {
+            Ok(path) => {
                 let order = Order {
                     id: start.id.clone(),
                     path,

@@ -39,3 +39,53 @@ impl ControlArgs {
         options.provider_auctions = !self.no_provider_auctions;
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+mod tests {
+    use std::sync::Arc;
+
+    use clap::Parser;
+    use trellis_claims::{KeyKind, SigningKey};
+    use trellis_lattice::connection::LatticeOptions;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        control: ControlArgs,
+    }
+
+    fn applied(flags: &[&str]) -> (HostOptions, Vec<String>) {
+        let program = Program::try_parse_from([&["x"], flags].concat()).unwrap();
+        let key = Arc::new(SigningKey::generate(KeyKind::Host));
+        let mut options = HostOptions::new(LatticeOptions::default(), "/tmp/x", key);
+        let mut mistakes = Vec::new();
+        program
+            .control
+            .apply(&mut options, &mut |mistake| mistakes.push(mistake));
+        (options, mistakes)
+    }
+
+    #[test]
+    fn without_flags_a_host_takes_part_in_auctions_under_the_usual_prefix() {
+        let (options, mistakes) = applied(&[]);
+        assert!(mistakes.is_empty());
+        assert_eq!(options.nats.control_prefix, CONTROL_PREFIX_DEFAULT);
+        assert!(options.component_auctions && options.provider_auctions);
+    }
+
+    #[test]
+    fn flags_are_taken_over_and_a_prefix_that_is_none_is_a_mistake() {
+        let flags = ["--ctl-topic-prefix", "a.b", "--no-provider-auctions"];
+        let (options, mistakes) = applied(&flags);
+        assert!(mistakes.is_empty());
+        assert_eq!(options.nats.control_prefix, "a.b");
+        assert!(options.component_auctions && !options.provider_auctions);
+        for wrong in ["", "a..b", "a.*", ">"] {
+            let (_, mistakes) = applied(&["--control-prefix", wrong]);
+            assert!(mistakes[0].starts_with("--control-prefix"), "{wrong}");
+        }
+    }
+}

@@ -81,3 +81,39 @@ pub(super) fn is_padding(block: &[u8; BLOCK_BYTES]) -> bool {
 pub(super) fn padded(bytes: u64) -> Option<u64> {
     bytes.checked_next_multiple_of(BLOCK_BYTES as u64)
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+mod tests {
+    use super::*;
+
+    /// The example of PROTOCOL.md, section 13.1.
+    #[test]
+    fn a_header_has_the_bytes_of_the_protocol() {
+        let header = EntryHeader {
+            name: "bin/x86_64-linux".to_owned(),
+            bytes: 10,
+        };
+        let written = header.write(0o755).unwrap();
+        let mut expected = [0; BLOCK_BYTES];
+        for (at, bytes) in [
+            (0, &b"bin/x86_64-linux"[..]),
+            (100, b"0000755\0"),
+            (108, b"0000000\0"),
+            (116, b"0000000\0"),
+            (124, b"00000000012\0"),
+            (136, b"00000000000\0"),
+            (148, b"0010527\0"),
+            (156, b"0"),
+            (257, b"ustar\x0000"),
+        ] {
+            expected[at..at + bytes.len()].copy_from_slice(bytes);
+        }
+        assert_eq!(
+            String::from_utf8_lossy(&written),
+            String::from_utf8_lossy(&expected)
+        );
+        let read = EntryHeader::read(&written).unwrap();
+        assert_eq!((read.name, read.bytes), (header.name, header.bytes));
+    }
+}

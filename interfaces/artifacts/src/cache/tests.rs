@@ -155,10 +155,18 @@ fn a_program_can_be_executed_at_once_and_by_everybody() {
 #[test]
 fn what_a_killed_process_left_goes_when_the_cache_is_opened() {
     let (directory, cache) = cache(1000);
-    fs::write(directory.path().join("tmp/left"), b"half").unwrap();
+    let aged = |name: &str, age: Duration| {
+        let path = directory.path().join("tmp").join(name);
+        fs::write(&path, b"half").unwrap();
+        let file = OpenOptions::new().append(true).open(&path).unwrap();
+        file.set_modified(SystemTime::now() - age).unwrap();
+    };
+    aged("left", DRAFT_SETTLED);
+    aged("fresh", DRAFT_SETTLED / 2);
     let mine = cache.draft(None).unwrap();
     Cache::open(Some(directory.path()), 1000).unwrap();
     assert!(!directory.path().join("tmp/left").exists());
+    assert!(directory.path().join("tmp/fresh").exists());
     assert!(mine.path().exists());
 }
 

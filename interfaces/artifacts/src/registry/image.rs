@@ -8,6 +8,7 @@ use oci_client::manifest::{
 };
 use trellis_claims::provider::Platform;
 
+use super::reason::shortened;
 use crate::digest::Digest;
 use crate::error::RegistryError;
 use crate::kind::Kind;
@@ -71,7 +72,7 @@ impl Parsed {
             Some(other) => {
                 return Err(Unusable::Nonsense(format!(
                     "its manifest is of the type {:?}",
-                    super::client::shortened(other)
+                    shortened(other)
                 )));
             }
             None => head.manifests.is_some(),
@@ -182,7 +183,7 @@ fn digest(text: &str) -> Result<Digest, Unusable> {
 fn listed(all: impl Iterator<Item = impl AsRef<str>>) -> String {
     let all: Vec<_> = all
         .take(SHOWN_MAX)
-        .map(|one| super::client::shortened(one.as_ref()))
+        .map(|one| shortened(one.as_ref()))
         .collect();
     match all.is_empty() {
         true => "nothing".to_owned(),

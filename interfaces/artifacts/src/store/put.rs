@@ -11,6 +11,7 @@ use async_nats::jetstream::stream::Stream;
 use data_encoding::BASE64URL;
 use rand::Rng as _;
 use rand::distr::Alphanumeric;
+use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
 use super::{
@@ -60,7 +61,13 @@ impl Store {
         };
         let chunk_bytes = self.chunk_bytes();
         let chunks = self
-            .put_chunks(&mut unfinished, source, bytes, chunk_bytes, progress)
+            .put_chunks(
+                &mut unfinished,
+                source,
+                (bytes, digest),
+                chunk_bytes,
+                progress,
+            )
             .await?;
         let mut metadata: HashMap<_, _> = annotations
             .iter()
@@ -126,10 +133,11 @@ impl Store {
         &self,
         unfinished: &mut Unfinished,
         source: &Source,
-        bytes: u64,
+        (bytes, digest): (u64, Digest),
         chunk_bytes: usize,
         progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<usize, StoreError> {
+        let mut hash = Sha256::new();
         let (mut offset, mut chunks) = (0_u64, 0);
         while offset < bytes {
             let from = source.clone();
@@ -143,6 +151,7 @@ impl Store {
                     actual: offset,
                 });
             }
+            hash.update(&piece);
             offset += piece.len() as u64;
             chunks += 1;
             let sent = self.context.publish(unfinished.subject.clone(), piece);
@@ -163,7 +172,14 @@ impl Store {
             sent_bytes: bytes,
             total_bytes: bytes,
         });
-        Ok(chunks)
+        match Digest::from_bytes(hash.finalize().into()) {
+            sent if sent == digest => Ok(chunks),
+            // A file was changed while it was read.
+            sent => Err(StoreError::DigestMismatch {
+                expected: digest,
+                actual: sent,
+            }),
+        }
     }
 
     async fn acknowledged(

@@ -136,7 +136,7 @@ async fn each_request_goes_to_its_subject_with_its_body() {
         let response = match subject {
             "component.call.NHOST" => json!({"result": 7}),
             "config.get.a.b" => json!({"k": "v"}),
-            "link.get" | "claims.get" => json!([]),
+            "link.get" | "claims.get" | "host.links.NHOST" => json!([]),
             _ => Value::Null,
         };
         Some(json!({"success": true, "message": format!("{subject} {body}"), "response": response}))
@@ -178,6 +178,7 @@ async fn each_request_goes_to_its_subject_with_its_body() {
         "config.del.a.b null"
     );
     assert_eq!(client.links().await.unwrap(), Vec::new());
+    assert_eq!(client.link_ends(HOST).await.unwrap(), Vec::new());
     assert_eq!(client.claims().await.unwrap(), Vec::<Map>::new());
     let call: CallComponent = serde_json::from_value(json!({
         "component_id": "c", "operation": {"function": {"interface": "a:b/c", "function": "f"}}

@@ -190,7 +190,13 @@ impl FromStr for ServerUrl {
 impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.0.tls_required() { "tls" } else { "nats" };
-        write!(f, "{scheme}://{}:{}", self.0.host(), self.0.port())
+        let (host, port) = (self.0.host(), self.0.port());
+        // An IPv6 address stands in brackets, so that the text can be read again.
+        if host.contains(':') {
+            write!(f, "{scheme}://[{host}]:{port}")
+        } else {
+            write!(f, "{scheme}://{host}:{port}")
+        }
     }
 }
 

@@ -168,7 +168,9 @@ async fn a_link_that_a_strict_host_does_not_believe_has_failed_at_its_ends() {
         .adjusted(|options| options.require_signed = true)
         .start()
         .await;
-    lattice.provide(Door::BuiltIn, &host, NAME, "moody", &[]).await;
+    lattice
+        .provide(Door::BuiltIn, &host, NAME, "moody", &[])
+        .await;
     // Written past the hosts, by whoever may write the bucket.
     let put = link("caller", "moody", "test:p/i");
     let stored = json!({"url": "", "links": [put]}).to_string();
@@ -183,8 +185,16 @@ async fn a_link_that_a_strict_host_does_not_believe_has_failed_at_its_ends() {
         end_of(&lattice, host.id(), "moody").await
     })
     .await;
-    assert_eq!((failed.state, failed.kind), (EndState::Failed, EndKind::Provider));
-    assert!(failed.error.expect("a reason").contains("insists on signed links"));
+    assert_eq!(
+        (failed.state, failed.kind),
+        (EndState::Failed, EndKind::Provider)
+    );
+    assert!(
+        failed
+            .error
+            .expect("a reason")
+            .contains("insists on signed links")
+    );
     // And put again by one whose key counts.
     lattice.operator().link(&put).await;
     eventually("the end is applied", async || {

@@ -109,7 +109,9 @@ async fn when_nats_stands_still_nobody_is_announced_dead() {
     let mut events = Wire::tap(&lattice).await;
     // Around the time at which they find each other silent, and beyond it.
     for tenths in [29, 32, 36, 60] {
-        lattice.freeze_nats(Duration::from_millis(tenths * 100)).await;
+        lattice
+            .freeze_nats(Duration::from_millis(tenths * 100))
+            .await;
         for host in &hosts {
             eventually("the host answers again", async || {
                 let client = lattice.operator().client().clone();

@@ -3,8 +3,10 @@
 use std::time::{Duration, Instant};
 
 use trellis_lattice_tests::deploy::link;
-use trellis_lattice_tests::{Door, HostId as _, HostProcess, Lattice, eventually, http};
+use trellis_lattice_tests::{AnyHost, Door, HostId as _, HostProcess, Lattice, eventually, http};
 use trellis_test_backends::collector::{Behaviour, Collector, SeenSpan};
+
+use crate::shortlink::App;
 
 /// What a client says about its own span.
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -217,4 +219,59 @@ async fn a_collector_that_hangs_is_no_trouble_to_a_host_that_serves_or_stops() {
         "{:?}",
         begun.elapsed()
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_carries_its_trace_from_the_actor_that_publishes_it_to_the_one_that_handles_it() {
+    let lattice = Lattice::start().await;
+    let collector = Collector::start().await.expect("a port is free");
+    let home = host(&lattice, "alpha", &collector).await;
+    lattice.store(&home).await;
+    for (source, target, interfaces) in [
+        ("shortlink", "kv", "wasi:keyvalue/store,atomics"),
+        ("clicks", "kv", "wasi:keyvalue/store,atomics"),
+        ("shortlink", "broker", "wasmcloud:messaging/consumer"),
+    ] {
+        lattice
+            .operator()
+            .link(&link(source, target, interfaces))
+            .await;
+    }
+    lattice.run(&home, "clicks").await;
+    lattice
+        .provide(Door::Process, &home, "messaging-nats", "broker", &[])
+        .await;
+    let handler = link("broker", "clicks", "wasmcloud:messaging/handler");
+    let subscription = [("subscriptions", "shortlink.clicks|counters")];
+    lattice.link_from(handler, &subscription).await;
+    let hosts = vec![AnyHost::Process(home)];
+    let app = App::install(lattice, hosts, 0, Duration::from_secs(10)).await;
+    let short = app.short("https://example.org/told").await;
+
+    let context = format!("00-{TRACE}-{CLIENT}-01");
+    let (published, handled) = eventually("the message is handled", async || {
+        let answer = http::get_with(&short, &[("traceparent", &context)]).await;
+        assert_eq!(answer.status, 302);
+        let spans = collector.spans();
+        let of = |source: &str, target: &str| {
+            let is = |span: &&SeenSpan, name: &str, value: &str| {
+                span.attributes.get(name).is_some_and(|told| told == value)
+            };
+            let mut found = spans.iter().filter(|span| {
+                span.trace == TRACE
+                    && is(span, "trellis.source", source)
+                    && is(span, "trellis.target", target)
+            });
+            found.next().cloned()
+        };
+        let handled = of("broker", "clicks")?;
+        let by_parent = |span: &SeenSpan| span.id == handled.parent;
+        let published = spans.iter().find(|span| by_parent(span)).cloned()?;
+        Some((published, handled))
+    })
+    .await;
+    assert_eq!(published.trace, handled.trace);
+    assert_eq!(published.attributes["trellis.source"], "shortlink");
+    assert_eq!(published.attributes["trellis.target"], "broker");
+    assert!(!handled.is_error, "{handled:?}");
 }

@@ -138,7 +138,14 @@ async fn actors_on_a_leaf_and_on_its_hub_call_each_other() {
     let remote = format!("nats-leaf://127.0.0.1:{port}");
     let at_leaf = up(
         &leaf,
-        &["--friendly-name", "south", "--nats-remote-url", &remote],
+        &[
+            "--friendly-name",
+            "south",
+            "--nats-remote-url",
+            &remote,
+            "--js-domain",
+            "hub",
+        ],
     )
     .await;
     assert_ne!(at_hub, at_leaf);
@@ -158,7 +165,7 @@ async fn a_leaf_with_jetstream_of_its_own_names_the_domain_of_the_hubs() {
         "--nats-leaf-port",
         &port,
         "--nats-js-domain",
-        "hub",
+        "centre",
     ];
     let at_hub = up(&hub, &hub_flags).await;
     let remote = format!("nats-leaf://127.0.0.1:{port}");
@@ -170,7 +177,7 @@ async fn a_leaf_with_jetstream_of_its_own_names_the_domain_of_the_hubs() {
         "--nats-js-domain",
         "edge",
         "--js-domain",
-        "hub",
+        "centre",
     ];
     let at_leaf = up(&leaf, &leaf_flags).await;
     actors_call_each_other((&hub, &at_hub), (&leaf, &at_leaf)).await;

@@ -1,11 +1,12 @@
 //! NATS that goes away in the middle of a command, and NATS that is too old.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::sync::mpsc::UnboundedReceiver;
 use trellis_lattice_tests::eventually;
 
 use super::shell::{Home, Outcome, Shell};
@@ -84,16 +85,8 @@ async fn whoever_watches_is_told_of_changes_alone_and_of_nats_that_was_away() {
         &["get", "inventory", "--watch", "200ms", "-o", "json"],
     );
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    let stdout = BufReader::new(child.stdout.take().expect("it was piped"));
-    let (told, mut lines) = tokio::sync::mpsc::unbounded_channel();
-    std::thread::spawn(move || {
-        // Ends with the process, or with the test.
-        for line in stdout.lines().map_while(Result::ok) {
-            if told.send(line).is_err() {
-                return;
-            }
-        }
-    });
+    let mut lines = lines_of(child.stdout.take().expect("it was piped"));
+    let mut notes = lines_of(child.stderr.take().expect("it was piped"));
     let mut next = async || {
         let line = lines.recv().await.expect("there is one more");
         let value: serde_json::Value = serde_json::from_str(&line).expect("one object a line");
@@ -105,23 +98,47 @@ async fn whoever_watches_is_told_of_changes_alone_and_of_nats_that_was_away() {
     shell.lattice.run(&shell.host, "hello").await;
     assert_eq!(next().await, 1, "the next line is the change");
     shell.lattice.stop_nats();
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    said(&mut notes, "; looking on").await;
     shell.lattice.start_nats_again();
+    said(&mut notes, "note: it answers again").await;
     eventually("the host answers again", async || {
-        let hosts = shell.wash(&["get", "hosts"]).await;
-        (hosts.code == Some(0)).then_some(())
+        let stopped = shell.wash(&["stop", "component", "hello"]).await;
+        (stopped.code == Some(0)).then_some(())
     })
     .await;
-    shell.json(&["stop", "component", "hello"]).await;
     assert_eq!(next().await, 0, "it looked on all the while");
     kill_process(pid.expect("a process has an id"), Signal::INT).expect("it runs");
     let outcome = ended(child).await;
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
-    assert!(
-        outcome.stderr.contains("; looking on") && outcome.stderr.contains("it answers again"),
-        "{}",
-        outcome.stderr
-    );
+}
+
+/// The lines of a pipe, as they come.
+fn lines_of(pipe: impl Read + Send + 'static) -> UnboundedReceiver<String> {
+    let (told, lines) = tokio::sync::mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        // Ends with the process, or with the test.
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            if told.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+/// Waits for a line with these words.
+async fn said(lines: &mut UnboundedReceiver<String>, words: &str) {
+    let deadline = Duration::from_secs(30);
+    let found = async {
+        while let Some(line) = lines.recv().await {
+            if line.contains(words) {
+                return true;
+            }
+        }
+        false
+    };
+    let found = tokio::time::timeout(deadline, found).await;
+    assert_eq!(found, Ok(true), "{words} is said");
 }
 
 /// A server that greets as an old one does, and answers pings.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use trellis_protocol::EntityId;
+use trellis_protocol::control::Map;
 
 use super::foreign::Foreign;
 use super::plan::{Action, Item, Noun, Verdict, on_hosts, remark_on_configs};
@@ -21,7 +22,7 @@ pub(super) fn all(foreign: &Foreign, unnamed_configs: &[String]) -> Vec<Item> {
 struct Running {
     reference: String,
     max_instances: u32,
-    has_limits: bool,
+    limits: Map,
     hosts: usize,
     other_references: BTreeSet<String>,
 }
@@ -29,16 +30,12 @@ struct Running {
 fn running(foreign: &Foreign) -> BTreeMap<String, Running> {
     let mut found: BTreeMap<String, Running> = BTreeMap::new();
     for component in foreign.inventories.iter().flat_map(|host| &host.components) {
-        let has_limits = component
-            .limits
-            .as_ref()
-            .is_some_and(|limits| !limits.is_empty());
         let running = found
             .entry(component.id.clone())
             .or_insert_with(|| Running {
                 reference: component.image_ref.clone(),
                 max_instances: 0,
-                has_limits,
+                limits: component.limits.clone().unwrap_or_default(),
                 hosts: 0,
                 other_references: BTreeSet::new(),
             });
@@ -85,7 +82,12 @@ fn of_component(id: &str, found: &Running, foreign: &Foreign, unnamed: &[String]
     sign.extend(["--destination".to_owned(), signed.clone()]);
     commands.push(command_line(&sign));
     let count = found.max_instances.max(1).to_string();
-    let start = ["start", "component", &signed, id, "--max-instances", &count].map(str::to_owned);
+    let mut start: Vec<String> = ["start", "component", &signed, id, "--max-instances", &count]
+        .map(str::to_owned)
+        .to_vec();
+    for (key, value) in &found.limits {
+        start.extend(["--limit".to_owned(), format!("{key}={value}")]);
+    }
     commands.push(command_line(&start));
     let mut remark = format!(
         "`{}` starts once you have signed it; the grants are those that its links need, so look whether it should have them{}{}",
@@ -93,9 +95,6 @@ fn of_component(id: &str, found: &Running, foreign: &Foreign, unnamed: &[String]
         on_hosts(found.hosts),
         remark_on_configs(unnamed)
     );
-    if found.has_limits {
-        remark.push_str("; it has limits of its own, to be given again");
-    }
     if !found.other_references.is_empty() {
         let others: Vec<_> = found
             .other_references

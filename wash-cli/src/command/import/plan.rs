@@ -357,6 +357,7 @@ mod tests {
                     id: "hello".into(),
                     image_ref: "ghcr.io/me/hello:1.2.0".into(),
                     max_instances: 5,
+                    limits: Some(Map::from([("max_memory_limit".into(), "1048576".into())])),
                     ..ComponentDescription::default()
                 }],
                 providers: vec![
@@ -393,7 +394,7 @@ mod tests {
             [
                 "wash pull ghcr.io/me/hello:1.2.0 --destination hello.wasm",
                 "wash claims sign hello.wasm --name hello --ver 1.2.0 --cap wasi:keyvalue/store --destination ./hello_s.wasm",
-                "wash start component ./hello_s.wasm hello --max-instances 5",
+                "wash start component ./hello_s.wasm hello --max-instances 5 --limit max_memory_limit=1048576",
             ]
         );
     }

@@ -1,1 +1,0 @@
-../lattice/control_api.rs

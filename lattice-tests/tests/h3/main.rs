@@ -1,3 +1,0 @@
-//! A part of the end-to-end tests.
-
-mod control_api;

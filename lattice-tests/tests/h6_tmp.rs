@@ -1,4 +1,0 @@
-#![expect(missing_docs, reason = "temporary")]
-mod lattice {
-    mod wash;
-}

@@ -1,1 +1,0 @@
-../lattice/observing.rs
