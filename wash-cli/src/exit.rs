@@ -85,6 +85,7 @@ impl FailureKind {
 pub struct Failure {
     kind: FailureKind,
     message: String,
+    reason: Option<String>,
 }
 
 impl Failure {
@@ -93,6 +94,7 @@ impl Failure {
         Self {
             kind,
             message: message.into(),
+            reason: None,
         }
     }
 
@@ -120,6 +122,19 @@ impl Failure {
     #[must_use]
     pub const fn kind(&self) -> FailureKind {
         self.kind
+    }
+
+    /// The same, with the host's own stable code for it, where it gave one.
+    #[must_use]
+    pub fn because(mut self, reason: Option<String>) -> Self {
+        self.reason = reason;
+        self
+    }
+
+    /// The host's own stable code, for programs.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
     }
 
     /// The text for people.

@@ -26,7 +26,18 @@ pub enum Verdict {
     /// Done.
     Done,
     /// It failed, in the host's words.
-    Failed(String),
+    Failed {
+        /// What it says.
+        words: String,
+        /// Its stable code for that, where it gave one.
+        code: Option<String>,
+    },
+}
+
+impl Verdict {
+    const fn failed(words: String, code: Option<String>) -> Self {
+        Self::Failed { words, code }
+    }
 }
 
 /// How often the wait looks whether the connection was lost and made anew.
@@ -138,10 +149,9 @@ pub async fn wait_for(
             Verdict::Other => {}
             Verdict::Progress(message) => progress.say(message),
             Verdict::Done => return Ok(()),
-            Verdict::Failed(words) => {
-                return Err(Failure::refused(format!(
-                    "{what} on host {host} failed: {words}"
-                )));
+            Verdict::Failed { words, code } => {
+                let failure = Failure::refused(format!("{what} on host {host} failed: {words}"));
+                return Err(failure.because(code));
             }
         }
     }
@@ -152,10 +162,13 @@ pub fn judge_scaled(event: &Event, id: &str, reference: &str, max_instances: u32
     match event.typed() {
         Ok(Some(EventData::ComponentScaled(scaled))) if scaled.component_id == id => {
             if scaled.image_ref != reference && scaled.max_instances > 0 {
-                Verdict::Failed(format!(
-                    "it keeps running {}; replace it with `wash scale component … --allow-update`",
-                    printable(&scaled.image_ref)
-                ))
+                Verdict::failed(
+                    format!(
+                        "it keeps running {}; replace it with `wash scale component … --allow-update`",
+                        printable(&scaled.image_ref)
+                    ),
+                    None,
+                )
             } else if scaled.max_instances == max_instances {
                 Verdict::Done
             } else {
@@ -166,7 +179,7 @@ pub fn judge_scaled(event: &Event, id: &str, reference: &str, max_instances: u32
         Ok(Some(EventData::ComponentScaleFailed(failed)))
             if failed.component_id == id && failed.image_ref == reference =>
         {
-            Verdict::Failed(failed.error)
+            Verdict::failed(failed.error, failed.code)
         }
         _ => progress(event, "component_id", id),
     }
@@ -185,7 +198,7 @@ pub fn judge_updated(event: &Event, id: &str, reference: &str) -> Verdict {
         Ok(Some(EventData::ComponentScaleFailed(failed)))
             if failed.component_id == id && failed.image_ref == reference =>
         {
-            Verdict::Failed(failed.error)
+            Verdict::failed(failed.error, failed.code)
         }
         _ => progress(event, "component_id", id),
     }
@@ -196,7 +209,7 @@ pub fn judge_provider_started(event: &Event, id: &str) -> Verdict {
     match event.typed() {
         Ok(Some(EventData::ProviderStarted(started))) if started.provider_id == id => Verdict::Done,
         Ok(Some(EventData::ProviderStartFailed(failed))) if failed.provider_id == id => {
-            Verdict::Failed(failed.error)
+            Verdict::failed(failed.error, failed.code)
         }
         _ => progress(event, "provider_id", id),
     }
@@ -328,7 +341,7 @@ mod tests {
     fn another_reference_that_stays_is_a_failure_that_says_how_to_replace_it() {
         let verdict = judge_scaled(&scaled("a", "old", 5), "a", "new", 5);
         assert!(
-            matches!(&verdict, Verdict::Failed(words) if words.contains("old") && words.contains("--allow-update"))
+            matches!(&verdict, Verdict::Failed { words, .. } if words.contains("old") && words.contains("--allow-update"))
         );
     }
 
@@ -338,11 +351,12 @@ mod tests {
             component_id: "a".into(),
             image_ref: "r".into(),
             error: "it is unsigned".into(),
+            code: Some("claims-unsigned".into()),
             ..ComponentScaleFailed::default()
         }));
         assert_eq!(
             judge_scaled(&failed, "a", "r", 5),
-            Verdict::Failed("it is unsigned".into())
+            Verdict::failed("it is unsigned".into(), Some("claims-unsigned".into()))
         );
         assert_eq!(judge_scaled(&failed, "a", "other", 5), Verdict::Other);
     }

@@ -165,6 +165,7 @@ fn failure_fields(failure: &Failure) -> impl Iterator<Item = (String, Value)> {
         ("code", failure.kind().word().into()),
     ]
     .into_iter()
+    .chain(failure.reason().map(|reason| ("reason", reason.into())))
     .map(|(key, value)| (key.to_owned(), value))
 }
 

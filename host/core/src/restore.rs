@@ -11,8 +11,8 @@
 //! what somebody ended must not come back. Who removes `running.json` has nothing restored.
 //!
 //! The file says what was wanted, not what is allowed: an actor is restored only if the lattice's state still holds its
-//! id for the same subject key, if its reference still leads to the same content, and after every check that a start
-//! makes.
+//! id for the same subject key and for no other content, if the same content is still to be had (from the cache by its
+//! digest, where the reference leads nowhere any more), and after every check that a start makes.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
