@@ -6,23 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use trellis_artifacts::published::{self, BUILTIN_SCHEME};
 use trellis_artifacts::{ArtifactOptions, FetchError, Reference};
-
-/// What references of providers in the host's own binary begin with, in manifests of wasmCloud 1.x.
-const BUILTIN_SCHEME: &str = "wasmcloud+builtin://";
-
-/// What the references of registries may begin with.
-const OCI_SCHEME: &str = "oci://";
-
-/// Published providers of wasmCloud 1.x, without tag, and ours that serve the same interfaces.
-const PUBLISHED: &[(&str, &str)] = &[
-    ("ghcr.io/wasmcloud/http-server", "http-server"),
-    ("ghcr.io/wasmcloud/http-client", "http-client"),
-    ("ghcr.io/wasmcloud/keyvalue-nats", "keyvalue-nats"),
-    ("ghcr.io/wasmcloud/keyvalue-redis", "keyvalue-redis"),
-    ("ghcr.io/wasmcloud/messaging-nats", "messaging-nats"),
-    ("ghcr.io/wasmcloud/sqldb-postgres", "sql-postgres"),
-];
 
 /// Why a reference leads to nothing that can run.
 #[derive(Debug, thiserror::Error)]
@@ -125,23 +110,18 @@ impl Allowed {
 
 /// The name of the provider that a reference means, whether this host has it or not.
 ///
-/// `aliases` are the operator's own: a reference without its tag, and the name it stands for. They win over the built-in
-/// table.
+/// `aliases` are the operator's own: a reference without its tag, and the name it stands for. They win over the
+/// table of [`published`] providers.
 pub(crate) fn provider_meant<'a>(
     reference: &'a str,
     aliases: &'a BTreeMap<String, String>,
 ) -> &'a str {
-    let plain = without_tag(reference.strip_prefix(OCI_SCHEME).unwrap_or(reference));
     aliases
-        .get(plain)
+        .get(published::without_tag(reference))
         .or_else(|| aliases.get(reference))
         .map(String::as_str)
+        .or_else(|| published::ours(reference))
         .or_else(|| reference.strip_prefix(BUILTIN_SCHEME))
-        .or_else(|| {
-            PUBLISHED
-                .iter()
-                .find_map(|(published, ours)| (*published == plain).then_some(*ours))
-        })
         .unwrap_or(reference)
 }
 
@@ -150,15 +130,6 @@ pub(crate) fn unknown(reference: &str, available: impl Iterator<Item = String>) 
     ArtifactError::UnknownProvider {
         reference: reference.to_owned(),
         available: list(available),
-    }
-}
-
-/// A reference without `:tag` and `@digest`. A colon before the last slash belongs to a port.
-fn without_tag(reference: &str) -> &str {
-    let reference = reference.split('@').next().unwrap_or(reference);
-    match reference.rsplit_once(':') {
-        Some((plain, tag)) if !tag.contains('/') => plain,
-        _ => reference,
     }
 }
 
@@ -207,15 +178,13 @@ mod tests {
 
     #[test]
     fn a_provider_is_found_by_its_own_and_by_its_published_names() {
-        for reference in [
-            "http-server",
-            "wasmcloud+builtin://http-server",
-            "ghcr.io/wasmcloud/http-server:0.23.0",
-            "ghcr.io/wasmcloud/http-server",
-            "oci://ghcr.io/wasmcloud/http-server:canary",
-            "ghcr.io/wasmcloud/http-server@sha256:00",
+        for (reference, name) in [
+            ("http-server", "http-server"),
+            ("ghcr.io/wasmcloud/http-server:0.23.0", "http-server"),
+            ("wasmcloud+builtin://sqldb-postgres", "sql-postgres"),
+            ("wasmcloud+builtin://of-the-directory", "of-the-directory"),
         ] {
-            assert_eq!(named(reference), "http-server", "{reference}");
+            assert_eq!(named(reference), name, "{reference}");
         }
     }
 

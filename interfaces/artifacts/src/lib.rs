@@ -16,6 +16,7 @@
 //! | [`artifact`] | [`Artifact`], [`Download`]: what comes back |
 //! | [`progress`] | [`Progress`] on the way |
 //! | [`archive`] | archives of providers: one executable for each platform, and a signed manifest |
+//! | [`published`] | providers of wasmCloud 1.x, and which of ours stand in for them |
 //! | [`digest`], [`media_type`], [`kind`] | the small nouns |
 //! | [`error`] | what can go wrong, each with a stable code |
 //!
@@ -43,6 +44,7 @@ pub mod media_type;
 pub mod options;
 pub mod progress;
 mod provider;
+pub mod published;
 mod push;
 pub mod reference;
 mod registry;

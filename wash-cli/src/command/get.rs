@@ -2,7 +2,9 @@
 
 use std::future::Future;
 
-use trellis_protocol::control::{HostDescription, HostInventory, Map};
+use trellis_protocol::control::{
+    HostDescription, HostInventory, Map, ProviderDescription, ProviderState,
+};
 
 use crate::cli::{Get, GetInventory, Watch};
 use crate::command::{ask_on, ask_shown, link};
@@ -68,7 +70,48 @@ async fn inventory(args: &GetInventory, settings: &Settings) -> Result<Report, F
         }
     };
     let text: Vec<_> = inventories.iter().map(describe_inventory).collect();
-    Ok(Report::new(text.join("\n")).with("inventories", inventories))
+    let unwell: Vec<_> = inventories.iter().flat_map(complaints).collect();
+    let report = Report::new(text.join("\n")).with("inventories", inventories);
+    Ok(if unwell.is_empty() {
+        report
+    } else {
+        report.aside(unwell.join("\n"))
+    })
+}
+
+/// All providers of a host, those that were given up last.
+fn providers(inventory: &HostInventory) -> impl Iterator<Item = &ProviderDescription> {
+    inventory
+        .providers
+        .iter()
+        .chain(&inventory.failed_providers)
+}
+
+/// How a provider is, in a word. Nothing of one that is well, was not asked yet, or is of a host that does not say.
+const fn unwell(provider: &ProviderDescription) -> Option<&'static str> {
+    match &provider.health {
+        None => None,
+        Some(health) => match health.state {
+            ProviderState::Failing => Some("failing"),
+            ProviderState::Restarting => Some("restarting"),
+            ProviderState::Failed => Some("failed"),
+            _ => None,
+        },
+    }
+}
+
+/// A line for each provider that is not well and of which the host says why.
+fn complaints(inventory: &HostInventory) -> impl Iterator<Item = String> {
+    providers(inventory).filter_map(|provider| {
+        let state = unwell(provider)?;
+        let reason = provider.health.as_ref()?.reason.as_deref()?;
+        Some(format!(
+            "note: provider {} on {}, {state}: {}",
+            printable(&provider.id),
+            printable(&inventory.friendly_name),
+            printable(reason)
+        ))
+    })
 }
 
 fn describe_inventory(inventory: &HostInventory) -> String {
@@ -83,7 +126,7 @@ fn describe_inventory(inventory: &HostInventory) -> String {
         }
     );
     let actors = inventory.components.iter().map(|component| {
-        [
+        vec![
             "actor".to_owned(),
             component.id.clone(),
             component.name.clone().unwrap_or_default(),
@@ -91,16 +134,19 @@ fn describe_inventory(inventory: &HostInventory) -> String {
             component.image_ref.clone(),
         ]
     });
-    let providers = inventory.providers.iter().map(|provider| {
-        [
-            "provider".to_owned(),
+    let providers_rows = providers(inventory).map(|provider| {
+        vec![
+            match unwell(provider) {
+                None => "provider".to_owned(),
+                Some(state) => format!("provider, {state}"),
+            },
             provider.id.clone(),
             provider.name.clone().unwrap_or_default(),
             String::new(),
             provider.image_ref.clone().unwrap_or_default(),
         ]
     });
-    let rows: Vec<_> = actors.chain(providers).map(|row| row.to_vec()).collect();
+    let rows: Vec<_> = actors.chain(providers_rows).collect();
     if rows.is_empty() {
         text.push_str("runs nothing\n");
     } else {
@@ -170,7 +216,7 @@ fn uptime(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use trellis_protocol::control::{ComponentDescription, ProviderDescription};
+    use trellis_protocol::control::{ComponentDescription, ProviderHealth};
 
     use super::*;
 
@@ -206,6 +252,43 @@ mod tests {
              \x20         ID     NAME  AT ONCE  REFERENCE\n\
              actor     hello        100      file:///h.wasm\n\
              provider  http                  http-server\n"
+        );
+    }
+
+    #[test]
+    fn a_provider_that_is_not_well_says_so_and_why_and_one_that_was_given_up_is_listed_too() {
+        let provider = |id: &str, state, reason: Option<&str>| ProviderDescription {
+            id: id.into(),
+            health: Some(ProviderHealth {
+                state,
+                reason: reason.map(str::to_owned),
+            }),
+            ..ProviderDescription::default()
+        };
+        let inventory = HostInventory {
+            host_id: "NA".into(),
+            friendly_name: "fern".into(),
+            providers: vec![
+                provider("web", ProviderState::Healthy, None),
+                provider("cache", ProviderState::Failing, Some("no answer")),
+            ],
+            failed_providers: vec![provider("files", ProviderState::Failed, Some("exit\u{1b}"))],
+            ..HostInventory::default()
+        };
+        assert_eq!(
+            describe_inventory(&inventory),
+            "host NA (fern), up 0s\n\
+             \x20                  ID     NAME  AT ONCE  REFERENCE\n\
+             provider           web\n\
+             provider, failing  cache\n\
+             provider, failed   files\n"
+        );
+        assert_eq!(
+            complaints(&inventory).collect::<Vec<_>>(),
+            [
+                "note: provider cache on fern, failing: no answer",
+                "note: provider files on fern, failed: exit\\u{1b}",
+            ]
         );
     }
 

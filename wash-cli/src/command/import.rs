@@ -9,7 +9,6 @@ mod apply;
 mod component;
 mod foreign;
 mod plan;
-mod providers;
 mod shell;
 
 use std::fmt::Write as _;

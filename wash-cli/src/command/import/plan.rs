@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
+use trellis_artifacts::published;
 use trellis_protocol::control::lattice::check_config_name;
 use trellis_protocol::control::{Configuration, Map};
 use trellis_protocol::{EntityId, Link};
 
 use super::component;
 use super::foreign::{Foreign, ForeignLink};
-use super::providers;
 use super::shell::command_line;
 use crate::output::printable;
 
@@ -208,7 +208,7 @@ fn of_providers(foreign: &Foreign, unnamed: &[String]) -> Vec<Item> {
     found
         .into_iter()
         .map(|(id, (reference, hosts))| {
-            let Some(ours) = providers::ours(reference) else {
+            let Some(ours) = published::ours(reference) else {
                 return Item::by_hand(
                     Noun::Provider,
                     id,

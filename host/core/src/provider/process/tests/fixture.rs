@@ -21,7 +21,7 @@ use super::super::launch::Order;
 use super::super::supervisor::{Phase, Supervised};
 
 /// The longest that a test waits for anything.
-pub(super) const SOON: Duration = Duration::from_secs(20);
+pub(super) const SOON: Duration = Duration::from_secs(60);
 
 /// Answers every call with what it was given.
 pub(super) struct Echo;

@@ -89,6 +89,7 @@ impl ProviderFactory for Factory {
 struct Probe {
     setup: ProviderSetup,
     links: AtomicUsize,
+    waiting: AtomicUsize,
 }
 
 impl Probe {
@@ -96,6 +97,7 @@ impl Probe {
         Self {
             setup,
             links: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
         }
     }
 
@@ -177,7 +179,11 @@ impl Provider for Probe {
             "ask actor" => return self.ask_actor(call.payload).await,
             "panic" => panic!("as asked"),
             "exit" => std::process::exit(7),
-            "wait" => std::future::pending().await,
+            "wait" => {
+                self.waiting.fetch_add(1, Ordering::Relaxed);
+                std::future::pending().await
+            }
+            "waiting" => self.waiting.load(Ordering::Relaxed).to_string(),
             _ => {
                 return Err(Refusal::new(RefusalCode::UnknownOperation, "no such thing"));
             }
