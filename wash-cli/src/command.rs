@@ -30,9 +30,9 @@ mod spy;
 mod start;
 mod stop;
 mod top;
+mod transfer;
 mod up;
 mod update;
-mod warehouse;
 mod wit;
 
 pub use up::daemon::{Order, order};

@@ -170,9 +170,32 @@ fn failure_fields(failure: &Failure) -> impl Iterator<Item = (String, Value)> {
 }
 
 fn json_line(value: &Value) -> Vec<u8> {
-    let mut text = value.to_string().into_bytes();
+    let mut text = json_text(value).into_bytes();
     text.push(b'\n');
     text
+}
+
+/// JSON that means the same to programs and is fit for a terminal: what [`printable`] hides is escaped here as well.
+#[must_use]
+pub fn json_text(value: &Value) -> String {
+    let text = value.to_string();
+    if !text.chars().any(is_hidden) {
+        return text;
+    }
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        // The writer has escaped what is below a blank, so that what is left stands within strings, and is no surrogate pair.
+        match is_hidden(c) {
+            true => escaped.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+/// What could move the cursor, or turn the reading direction.
+fn is_hidden(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Writes to stdout. Whoever closed the other end has read enough, so a broken pipe is no error.
@@ -230,15 +253,28 @@ fn finish(mut table: Table) -> String {
     text
 }
 
+/// Seconds as a person says them, in the two largest units.
+#[must_use]
+pub fn uptime(seconds: u64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    if days > 0 {
+        format!("{days}d {}h", hours % 24)
+    } else if hours > 0 {
+        format!("{hours}h {}m", minutes % 60)
+    } else if minutes > 0 {
+        format!("{minutes}m {}s", seconds % 60)
+    } else {
+        format!("{seconds}s")
+    }
+}
+
 /// Text that came from others, fit for a terminal: what could move the cursor or turn the reading direction is shown
 /// by its code point instead.
 #[must_use]
 pub fn printable(text: &str) -> String {
-    let hidden =
-        |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        if hidden(c) {
+        if is_hidden(c) {
             shown.extend(c.escape_unicode());
         } else {
             shown.push(c);
@@ -277,6 +313,14 @@ mod tests {
     }
 
     #[test]
+    fn text_of_others_cannot_do_so_in_json_either_and_means_the_same() {
+        let value = serde_json::json!({"a\u{9b}2J": "\u{1b}\u{7f}\u{202e}größer\n"});
+        let text = json_text(&value);
+        assert_eq!(text, r#"{"a\u009b2J":"\u001b\u007f\u202egrößer\n"}"#);
+        assert_eq!(serde_json::from_str(&text).ok(), Some(value));
+    }
+
+    #[test]
     fn a_report_is_one_json_object_with_success() {
         let report = Report::new("text\n")
             .with("b", 2)
@@ -305,5 +349,11 @@ mod tests {
             render_failure(&failure, Format::Json),
             b"{\"code\":\"refused\",\"error\":\"no\",\"success\":false}\n"
         );
+    }
+
+    #[test]
+    fn uptimes_have_two_units() {
+        let shown = [0, 59, 60, 3_661, 90_061].map(uptime);
+        assert_eq!(shown, ["0s", "59s", "1m 0s", "1h 1m", "1d 1h"]);
     }
 }

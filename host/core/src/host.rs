@@ -285,6 +285,7 @@ impl Host {
             running: Arc::new(running),
             commands: Commands::new(control.handle().clone(), tasks.clone()),
             providers_changed: Arc::new(Notify::new()),
+            fetching: Arc::new(Semaphore::new(crate::limits::FETCHES_MAX)),
             preparing: Arc::new(Semaphore::new(
                 std::thread::available_parallelism().map_or(1, usize::from),
             )),

@@ -7,6 +7,7 @@
 pub mod actor;
 mod admission;
 mod artifact;
+mod atomic_file;
 mod control;
 pub mod engine;
 mod event;

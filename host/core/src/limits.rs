@@ -41,6 +41,20 @@ pub const COUNT_DEFAULT: u32 = 100;
 /// Most permits that a start command can ask for.
 pub const COUNT_MAX: u32 = 100_000;
 
+/// Commands that are carried out or wait on one host, for all ids together.
+///
+/// Each can hold its configurations' names and annotations; a whole application of a manager is some dozens of them.
+pub const COMMANDS_MAX: usize = 4_096;
+
+/// Bytes of all keys and values of the annotations that one command gives.
+///
+/// They stand in the inventory and in each event about what they belong to, and a message of NATS ends at 1 MiB.
+pub const ANNOTATIONS_BYTES_MAX: usize = 16 * 1024;
+
+/// Artifacts that are fetched at once. A component takes its place until it is compiled, so that this bounds the memory
+/// that components need which nobody has judged yet.
+pub const FETCHES_MAX: usize = 8;
+
 /// Largest component that is loaded, in bytes.
 pub const COMPONENT_BYTES_MAX: u64 = 128 * 1024 * 1024;
 

@@ -16,7 +16,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use trellis_protocol::EntityId;
 
 use crate::actor::ComponentLimits;
+use crate::atomic_file::{Lasting, put_in_place};
 
 /// The file's name in the state directory.
 const FILE_NAME: &str = "running.json";
@@ -293,15 +294,6 @@ fn put_aside(path: &Path) {
     }
 }
 
-/// How far a file has come when its writer comes back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lasting {
-    /// It outlasts this process.
-    InKernel,
-    /// It outlasts a power cut.
-    OnDisk,
-}
-
 fn write(path: &Path, running: &Running, lasting: Lasting) -> Result<(), RestoreError> {
     let io = |source| RestoreError::Io {
         action: "write",
@@ -310,26 +302,6 @@ fn write(path: &Path, running: &Running, lasting: Lasting) -> Result<(), Restore
     };
     let bytes = serde_json::to_vec_pretty(running).map_err(|error| io(error.into()))?;
     put_in_place(path, &bytes, lasting).map_err(io)
-}
-
-/// Puts a file (mode 0600) in its place whole: a crash leaves the former one or this one.
-pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    put_in_place(path, bytes, Lasting::OnDisk)
-}
-
-fn put_in_place(path: &Path, bytes: &[u8], lasting: Lasting) -> io::Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    // Made with mode 0600 under a random name.
-    let mut file = tempfile::NamedTempFile::new_in(dir)?;
-    file.write_all(bytes)?;
-    if lasting == Lasting::InKernel {
-        file.persist(path).map_err(|error| error.error)?;
-        return Ok(());
-    }
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    // The rename itself lasts only once the directory is written.
-    File::open(dir)?.sync_all()
 }
 
 #[cfg(test)]

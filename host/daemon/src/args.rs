@@ -7,11 +7,13 @@
 mod artifacts;
 mod control;
 pub mod older;
+mod provider_user;
 mod signatures;
 mod telemetry;
 
 pub use artifacts::ArtifactArgs;
 pub use control::ControlArgs;
+pub use provider_user::unfit_user;
 pub use signatures::SignatureArgs;
 pub use telemetry::TelemetryArgs;
 
@@ -246,6 +248,9 @@ impl HostArgs {
         }
         if let Some(reason) = self.provider_dir.as_deref().and_then(unfit_directory) {
             noted(format!("--provider-dir: {reason}"));
+        }
+        if let Some(reason) = self.provider_user.as_deref().and_then(unfit_user) {
+            noted(format!("--provider-user: {reason}"));
         }
         let given_key = self.host_seed.as_deref().and_then(|path| {
             load_host_key(path)

@@ -13,7 +13,7 @@ use trellis_protocol::control::RegistryCredentials;
 
 use crate::artifact::{Artifact, Content, Download, Program, Pushed, Stored, Upload};
 use crate::cache::{Cache, Kept};
-use crate::component::{self, looks_like};
+use crate::component;
 use crate::digest::Digest;
 use crate::error::{
     CacheError, ContentError, FetchError, FileError, OpenError, PushError, StoreError,
@@ -22,6 +22,7 @@ use crate::fetch::{Cause, Observer, Obtained, Shared};
 use crate::intake::blocking;
 use crate::kind::Kind;
 use crate::limits::TRANSFER_WITHIN;
+use crate::looks::Looks;
 use crate::options::ArtifactOptions;
 use crate::progress::Progress;
 use crate::provider::{Packing, packing, program};
@@ -352,12 +353,10 @@ fn kind_of(mut file: &File) -> io::Result<(Option<Kind>, &'static str)> {
     io::Seek::rewind(&mut file)?;
     file.take(HEAD_BYTES).read_to_end(&mut head)?;
     io::Seek::rewind(&mut file)?;
-    Ok(match looks_like(&head) {
-        "a WebAssembly component" | "WebAssembly" => (Some(Kind::Component), media_type::WASM),
-        "a tar file" => (Some(Kind::Provider), media_type::PROVIDER_ARCHIVE),
-        "an ELF executable" | "a macOS program" | "a script" => {
-            (Some(Kind::Provider), media_type::EXECUTABLE)
-        }
+    Ok(match Looks::of(&head) {
+        Looks::Component | Looks::Wasm => (Some(Kind::Component), media_type::WASM),
+        Looks::Tar => (Some(Kind::Provider), media_type::PROVIDER_ARCHIVE),
+        Looks::Elf | Looks::MacOs | Looks::Script => (Some(Kind::Provider), media_type::EXECUTABLE),
         _ => (None, "application/octet-stream"),
     })
 }

@@ -1,6 +1,7 @@
 //! Is it a component, and all of it? Asked before anything is compiled, so that the answer is a sentence.
 
 use crate::error::ContentError;
+use crate::looks::Looks;
 
 const MAGIC: &[u8] = b"\0asm";
 const COMPONENT: [u8; 4] = [0x0d, 0, 1, 0];
@@ -31,7 +32,7 @@ pub(crate) fn check(bytes: &[u8], max: u64) -> Result<(), ContentError> {
         return Err(match MAGIC.starts_with(bytes) {
             true => truncated(bytes.len()),
             false => ContentError::NotWasm {
-                found: looks_like(bytes),
+                found: Looks::of(bytes).words(),
             },
         });
     }
@@ -68,31 +69,6 @@ fn leb128(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
         }
     }
     None
-}
-
-/// What some bytes look like that are not what was wanted.
-pub(crate) fn looks_like(bytes: &[u8]) -> &'static str {
-    /// Where tar has its own magic, in bytes.
-    const USTAR_AT: usize = 257;
-    match bytes {
-        [] => "empty",
-        [0, b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => "a WebAssembly component",
-        [0, b'a', b's', b'm', ..] => "WebAssembly",
-        [0x7f, b'E', b'L', b'F', ..] => "an ELF executable",
-        [0x1f, 0x8b, ..] => "a gzip file",
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => "a zstd file",
-        [b'P', b'K', 3, 4, ..] => "a zip file",
-        [b'M', b'Z', ..] => "a Windows program",
-        [0xcf | 0xce, 0xfa, 0xed, 0xfe, ..] | [0xca, 0xfe, 0xba, 0xbe, ..] => "a macOS program",
-        [b'#', b'!', ..] => "a script",
-        [b'<', ..] => "a page of HTML or XML",
-        [b'{' | b'[', ..] => "JSON",
-        _ if bytes.get(USTAR_AT..USTAR_AT + 5) == Some(b"ustar") => "a tar file",
-        _ if bytes.starts_with(b"(module") || bytes.starts_with(b"(component") => {
-            "WebAssembly as text"
-        }
-        _ => "something unknown",
-    }
 }
 
 #[cfg(test)]
@@ -177,7 +153,6 @@ mod tests {
                 let mut bytes = whole.clone();
                 bytes[index] = value;
                 let _ = check(&bytes, 1000);
-                let _ = looks_like(&bytes[index..]);
             }
         }
     }

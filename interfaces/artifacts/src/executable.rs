@@ -4,8 +4,8 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use trellis_claims::provider::Platform;
 
-use crate::component::looks_like;
 use crate::error::ContentError;
+use crate::looks::Looks;
 
 /// The header of ELF for 64 bits, in bytes. No executable is shorter.
 const ELF_HEADER_BYTES: usize = 64;
@@ -61,7 +61,7 @@ pub(crate) fn check(
         [b'M', b'Z', ..] => Err(foreign("windows", here)),
         [0xca, 0xfe, 0xba, 0xbe, ..] => Err(foreign("macos", here)),
         _ => Err(ContentError::NotAProvider {
-            found: looks_like(&head),
+            found: Looks::of(&head).words(),
         }),
     })
 }

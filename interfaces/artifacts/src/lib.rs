@@ -40,6 +40,7 @@ mod file;
 mod intake;
 pub mod kind;
 pub mod limits;
+mod looks;
 pub mod media_type;
 pub mod options;
 pub mod progress;

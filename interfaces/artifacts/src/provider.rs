@@ -10,11 +10,11 @@ use trellis_claims::{TrustRoots, UnixTime};
 use crate::archive::{Archive, ArchiveError};
 use crate::artifact::Program;
 use crate::cache::{Cache, Shelf};
-use crate::component::looks_like;
 use crate::digest::Digest;
 use crate::error::{CacheError, ContentError};
 use crate::executable;
 use crate::fetch::Cause;
+use crate::looks::Looks;
 
 /// What a file is that is to be a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,13 +31,13 @@ pub(crate) fn packing(file: &mut (impl Read + Seek)) -> io::Result<Result<Packin
     file.seek(SeekFrom::Start(0))?;
     file.by_ref().take(512).read_to_end(&mut head)?;
     file.seek(SeekFrom::Start(0))?;
-    Ok(match looks_like(&head) {
-        "empty" => Err(ContentError::Empty),
-        "a tar file" | "a gzip file" => Ok(Packing::Archive),
-        "an ELF executable" | "a script" | "a macOS program" | "a Windows program" => {
-            Ok(Packing::Executable)
-        }
-        found => Err(ContentError::NotAProvider { found }),
+    Ok(match Looks::of(&head) {
+        Looks::Empty => Err(ContentError::Empty),
+        Looks::Tar | Looks::Gzip => Ok(Packing::Archive),
+        Looks::Elf | Looks::Script | Looks::MacOs | Looks::Windows => Ok(Packing::Executable),
+        found => Err(ContentError::NotAProvider {
+            found: found.words(),
+        }),
     })
 }
 

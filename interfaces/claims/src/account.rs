@@ -135,6 +135,21 @@ pub(crate) fn vouched_for(
         })
 }
 
+/// Refuses a `now` at which what an issuer said no longer holds, or not yet, or nobody vouches for the issuer.
+pub(crate) fn check_time(
+    issuer: &PublicKey,
+    own: Validity,
+    account: Option<Validity>,
+    now: UnixTime,
+) -> Result<(), TokenError> {
+    own.check(now)?;
+    let vouched = account.map_or(Ok(()), |account| account.check(now));
+    vouched.map_err(|cause| TokenError::BrokenChain {
+        issuer: issuer.clone(),
+        cause: Box::new(cause),
+    })
+}
+
 /// Catches the wrong file given to `wash`. Whether the operator is trusted is for each host to say.
 pub(crate) fn check_vouching(vouching: &str, account: &PublicKey) -> Result<(), SignError> {
     AccountToken::decode_unverified(vouching)

@@ -72,16 +72,7 @@ impl ActorClaims {
     /// [`TokenError::Expired`], [`TokenError::NotYetValid`], or [`TokenError::BrokenChain`] around one of them if it is
     /// the account's token.
     pub fn check_time(&self, now: UnixTime) -> Result<(), TokenError> {
-        self.validity.check(now)?;
-        if let Some(account) = &self.account_validity {
-            account
-                .check(now)
-                .map_err(|cause| TokenError::BrokenChain {
-                    issuer: self.issuer.clone(),
-                    cause: Box::new(cause),
-                })?;
-        }
-        Ok(())
+        account::check_time(&self.issuer, self.validity, self.account_validity, now)
     }
 
     /// The last second at which these claims hold: the earlier end of the token and of what vouches for its issuer.

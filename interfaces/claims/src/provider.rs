@@ -21,7 +21,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::account::{check_vouching, vouched_for};
+use crate::account::{self, check_vouching, vouched_for};
 use crate::capability::Capabilities;
 use crate::content_hash::ContentHash;
 use crate::key::{KeyKind, PublicKey, SigningKey};
@@ -174,16 +174,7 @@ impl ProviderClaims {
     /// # Errors
     /// As [`ActorClaims::check_time`](crate::ActorClaims::check_time).
     pub fn check_time(&self, now: UnixTime) -> Result<(), TokenError> {
-        self.validity.check(now)?;
-        if let Some(account) = &self.account_validity {
-            account
-                .check(now)
-                .map_err(|cause| TokenError::BrokenChain {
-                    issuer: self.issuer.clone(),
-                    cause: Box::new(cause),
-                })?;
-        }
-        Ok(())
+        account::check_time(&self.issuer, self.validity, self.account_validity, now)
     }
 
     fn new(registered: Registered, body: Body) -> Result<Self, TokenError> {

@@ -132,7 +132,8 @@ impl Presence {
             routes: routes.clone(),
         };
         tracker.spawn(listener.run(beats, cancel.clone()));
-        let answer = speaker::answer(options.client, Arc::clone(&own), asked, cancel.clone());
+        let (client, subjects) = (options.client, options.subjects);
+        let answer = speaker::answer(client, subjects, Arc::clone(&own), asked, cancel.clone());
         tracker.spawn(answer);
         tracker.spawn(speaker.run(cancel.clone()));
         tracker.close();

@@ -125,6 +125,23 @@ impl Subjects {
         })
     }
 
+    /// Whether an answer may be sent to a subject that a request names for it.
+    ///
+    /// Whoever answers publishes there with its own permissions. A request that names `host.stop` of a host, a key of a
+    /// bucket or JetStream's own interface would have the answer do there what its sender may not.
+    pub fn may_be_answered_at(&self, reply: &str) -> bool {
+        let first = reply.split('.').next().unwrap_or_default();
+        let of_lattice = format!(".{CONTROL_VERSION}.{}", self.lattice);
+        let is_control = self
+            .control
+            .strip_suffix(&of_lattice)
+            .is_some_and(|prefix| {
+                let rest = reply.strip_prefix(prefix);
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            });
+        !first.starts_with('$') && !LATTICE_TOKENS.contains(&first) && !is_control
+    }
+
     /// Where an event of the lattice is published.
     pub fn event(&self, event: &str) -> String {
         format!("wasmbus.evt.{}.{event}", self.lattice)
@@ -160,6 +177,9 @@ impl Subjects {
         format!("trellis.roster.v1.{}.{host}", self.lattice)
     }
 }
+
+/// First tokens of the subjects of every lattice, beside those under its control prefix.
+const LATTICE_TOKENS: [&str; 2] = ["trellis", "wasmbus"];
 
 /// Checks a control prefix: tokens of letters, digits, `-` and `_` with dots between.
 ///
@@ -236,6 +256,37 @@ mod tests {
                 .argument,
             None
         );
+    }
+
+    #[test]
+    fn answers_go_to_inboxes_and_not_to_where_they_would_do_something() {
+        let usual = Subjects::new(LatticeName::default());
+        let other = Subjects::with_control_prefix(LatticeName::default(), "acme.v1.control");
+        for subjects in [&usual, &other] {
+            for inbox in [
+                "_INBOX.abc.1",
+                "_R_.x",
+                "mine.inbox.7",
+                "acme.v1",
+                "acmes.x",
+                "x.$KV",
+            ] {
+                assert!(subjects.may_be_answered_at(inbox), "{inbox}");
+            }
+            for taken in [
+                "wasmbus.ctl.v1.default.host.stop.N",
+                "wasmbus.evt.default.host_stopped",
+                "trellis.rpc.v1.default.N.M",
+                "$KV.LATTICEDATA_default.CLAIMS_M",
+                "$JS.API.STREAM.PURGE.KV_LATTICEDATA_default",
+                "$SYS.REQ.SERVER.PING",
+            ] {
+                assert!(!subjects.may_be_answered_at(taken), "{taken}");
+            }
+        }
+        let stop = "acme.v1.control.v1.another.host.stop.N";
+        assert!(!other.may_be_answered_at(stop));
+        assert!(!other.may_be_answered_at("acme.v1.control"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The control interface to the letter: driven by the client that other tools use, and byte by byte where that client does
 //! not look. `docs/control-api.md` says of each operation and event which of these tests holds it.
 
+mod abuse;
 mod auctions;
 mod buckets;
 mod delivery;

@@ -223,13 +223,20 @@ async fn what_carries_over_is_a_script_and_what_does_not_is_said() {
     let address = moving.url.trim_start_matches("http://");
     let masked = terminal.masked(
         &said.transcript(),
-        &[(address, "<address>"), (HOST, "<host>")],
+        &[
+            (address, "<address>"),
+            (HOST, "<host>"),
+            (moving.lattice.url(), "<url>"),
+            (moving.lattice.name(), "<lattice>"),
+        ],
     );
     let expected = "\
 # What the wasmCloud lattice theirs has, as 1 host(s) and its buckets tell it.
 # host wandering-moon-1234 (<host>), version 1.9.2
 #   its labels, for `wash up`: --label zone=east
 # wadm manages some of it: its manifests can be deployed here as well, once the components are signed
+export TRELLIS_NATS_URL=<url>
+export TRELLIS_LATTICE=<lattice>
 
 # Configurations: they carry over as they are.
 wash config put greeting 'text=it'\\''s $HOME; `x`'

@@ -146,6 +146,16 @@ impl Service {
         failed.code.expect("every failure has a code")
     }
 
+    /// Waits until so many invocations run.
+    async fn in_flight(&self, count: u64) {
+        eventually("they run", async || {
+            let stats = self.host.host().stats();
+            let running: u64 = stats.components.iter().map(|actor| actor.in_flight).sum();
+            (running >= count).then_some(())
+        })
+        .await;
+    }
+
     async fn running(&self) -> Vec<ComponentDescription> {
         let client = self.lattice.operator().client();
         let inventory = client.inventory(self.host.id()).await;
@@ -389,8 +399,11 @@ async fn what_an_old_version_has_begun_it_finishes() {
     let echo = format!("{}/echo", service.url);
     let upload = Upload::of(BODY_BYTES);
     let content = upload.content();
-    // A body that goes in and out, read up to its middle; one that is only written, by the host, into a slow reader; and
-    // an answer that takes its time.
+    // An answer that takes its time; a body that goes in and out, read up to its middle; and one that is only written, by
+    // the host, into a slow reader.
+    let slow = format!("{}/slow?n=6000", service.url);
+    let slow = tokio::spawn(async move { http::get(&slow).await });
+    service.in_flight(1).await;
     let mut echoed = Exchange::begin(Version::Http1, &echo, upload, content)
         .await
         .expect("the head comes");
@@ -402,10 +415,6 @@ async fn what_an_old_version_has_begun_it_finishes() {
         let ended = exchange.read_to(BODY_BYTES / 8).await.expect("it goes on");
         assert!(!ended);
     }
-    let slow = format!("{}/slow?n=4000", service.url);
-    let slow = tokio::spawn(async move { http::get(&slow).await });
-    // Until it runs over there, nothing would be in flight.
-    tokio::time::sleep(Duration::from_millis(500)).await;
 
     let mut events = service.lattice.operator().events().await;
     service.update("probe", &new).await;
@@ -433,7 +442,7 @@ async fn a_host_that_leaves_waits_for_what_a_replaced_version_has_begun() {
     operator.link(&wash).await;
     let asked =
         tokio::spawn(async move { operator.call_http(&host, "probe", "/slow?n=3000").await });
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    service.in_flight(1).await;
     let mut events = service.lattice.operator().events().await;
     service.update("probe", &new).await;
     service.scaled(&mut events).await.expect("it is replaced");

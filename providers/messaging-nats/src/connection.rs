@@ -17,8 +17,6 @@ use std::time::Duration;
 use async_nats::connection::State;
 use async_nats::{Client, Event, Message, ServerError, StatusCode, jetstream};
 use bytes::Bytes;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use trellis_nats_connection::server::ANSWER_WITHIN;
@@ -28,10 +26,11 @@ use trellis_provider_sdk::Health;
 
 use crate::answers::Answers;
 use crate::backoff;
-use crate::denied::{Attempt, COMPLAINT_WITHIN, Denied, Proven, Watch};
+use crate::denied::{Attempt, COMPLAINT_WITHIN, Denied, EXPECTED_COMPLAINT_WITHIN, Proven, Watch};
 use crate::error::{Failure, shown};
 use crate::inbox::{Expected, Inbox};
 use crate::losses::{Loss, Losses};
+use crate::permissions::{Expectation, Permissions};
 use crate::trace;
 
 /// Messages of one subscription that wait to be read. They are read at once, and sorted out there, by number and bytes;
@@ -229,7 +228,8 @@ impl Live {
             client,
             events,
         };
-        live.learn_permissions().await;
+        live.learn_permissions(Instant::now() + PERMISSIONS_WITHIN)
+            .await;
         Ok(live)
     }
 
@@ -266,9 +266,14 @@ impl Live {
     ) -> Result<(), Failure> {
         self.check_size(&body)?;
         let proven = &self.events.proven;
-        let turn = match proven.contains(&subject) {
-            true => None,
-            false => match timeout_at(until, proven.turn()).await {
+        if proven.is_to_be_asked() {
+            self.learn_permissions(until.min(Instant::now() + PERMISSIONS_WITHIN))
+                .await;
+        }
+        let expectation = proven.expectation(&subject);
+        let _turn = match expectation {
+            Expectation::Permitted => None,
+            _ => match timeout_at(until, proven.turn()).await {
                 Ok(turn) => turn,
                 Err(_) => return Err(Failure::NotConnected),
             },
@@ -279,17 +284,26 @@ impl Live {
             .await?;
         self.confirm(expected, lost, until).await?;
         // The complaint, if there was one, came first, but by another task.
-        match &turn {
-            None => tokio::task::yield_now().await,
-            Some(_) => tokio::time::sleep(COMPLAINT_WITHIN).await,
+        let within = match expectation {
+            Expectation::Permitted => {
+                tokio::task::yield_now().await;
+                return match complaint.is_denied() {
+                    false => Ok(()),
+                    true => Err(Failure::Denied { subject }),
+                };
+            }
+            Expectation::Unknown => COMPLAINT_WITHIN,
+            Expectation::Refused => EXPECTED_COMPLAINT_WITHIN,
+        };
+        let complaint_until = Instant::now() + within;
+        match timeout_at(until.min(complaint_until), complaint.denied()).await {
+            Ok(()) => Err(Failure::Denied { subject }),
+            Err(_) if until < complaint_until => Err(Failure::Unconfirmed),
+            Err(_) => {
+                proven.insert(subject);
+                Ok(())
+            }
         }
-        if complaint.is_denied() {
-            return Err(Failure::Denied { subject });
-        }
-        if turn.is_some() {
-            proven.insert(subject.clone());
-        }
-        Ok(())
     }
 
     /// Sends a request and waits for the first answer, until the time given.
@@ -342,7 +356,12 @@ impl Live {
         let until = Instant::now() + ANSWER_WITHIN;
         let lost = self.losses();
         self.confirm(self.inbox.expect()?, lost, until).await?;
-        tokio::time::sleep(COMPLAINT_WITHIN).await;
+        if self.events.proven.everything() {
+            tokio::task::yield_now().await;
+        } else {
+            // It has come if this returns early, and is looked for below in any case.
+            let _ = tokio::time::timeout(COMPLAINT_WITHIN, complaint.denied()).await;
+        }
         match complaint.is_denied() {
             false => Ok(()),
             true => Err(Failure::Denied {
@@ -357,23 +376,15 @@ impl Live {
     }
 
     /// Asks the server what this user may do. Most may do everything, and then no message needs to wait for a complaint.
-    async fn learn_permissions(&self) {
-        #[derive(Deserialize)]
-        struct Answer {
-            data: User,
-        }
-        #[derive(Deserialize)]
-        struct User {
-            permissions: Option<IgnoredAny>,
-        }
-        let until = Instant::now() + PERMISSIONS_WITHIN;
+    async fn learn_permissions(&self, until: Instant) {
+        let proven = &self.events.proven;
+        let changes = proven.changes();
         let asked = self.request(USER_INFO.to_owned(), Bytes::new(), None, until);
         // A server that does not say is taken for one that forbids something.
         if let Ok(message) = asked.await
-            && let Ok(answer) = serde_json::from_slice::<Answer>(&message.payload)
-            && answer.data.permissions.is_none()
+            && let Some(permissions) = Permissions::read(&message.payload)
         {
-            self.events.proven.insert_all();
+            proven.learn(permissions, changes);
         }
     }
 

@@ -2,8 +2,9 @@
 //!
 //! NATS says so beside the stream of messages, not in answer to anything. So whoever attempts something watches for a
 //! complaint about its subject meanwhile. The complaint arrives before the answer to whatever was sent later, but by
-//! another task, and the client library drops complaints that come by the hundred. That is why an attempt at a subject
-//! that is not [`Proven`] waits a moment longer, and why few such attempts are under way at once.
+//! another task, which may have no turn for a while on a busy machine, and the client library drops complaints that come
+//! by the hundred. So an attempt waits for the complaint that is expected by what the server says of its permissions, and
+//! for a moment where that is unknown and the subject is not [`Proven`]; and few such attempts are under way at once.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,14 +13,20 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
+use crate::permissions::{Expectation, Permissions};
+
 /// Subjects that are remembered as permitted. Beyond that all are forgotten, and proved again.
 const PROVEN_MAX: usize = 4096;
 
 /// Attempts at unproven subjects under way at once, fewer than the complaints that the client library keeps (128).
 const UNPROVEN_MAX: usize = 64;
 
-/// How long a complaint may take through the client library after the server's next answer has come.
-pub(crate) const COMPLAINT_WITHIN: Duration = Duration::from_millis(5);
+/// How long a complaint may take through the client library after the server's next answer has come, where nobody knows
+/// whether there is one. On a busy machine the task that takes it may have to wait for some turns of other threads.
+pub(crate) const COMPLAINT_WITHIN: Duration = Duration::from_millis(50);
+
+/// The same where there must be one. If it does not come, the server permits more than it said.
+pub(crate) const EXPECTED_COMPLAINT_WITHIN: Duration = Duration::from_secs(2);
 
 /// What was attempted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -120,16 +127,28 @@ impl Drop for Watch<'_> {
 /// Subjects that may be published to, as far as one connection has learnt.
 #[derive(Debug)]
 pub(crate) struct Proven {
-    subjects: Mutex<HashSet<String>>,
+    known: Mutex<Known>,
     /// The server says that it forbids nothing, and has not contradicted itself since.
     everything: AtomicBool,
     unproven: Semaphore,
 }
 
+#[derive(Debug, Default)]
+struct Known {
+    /// Those that a message went to without a complaint.
+    subjects: HashSet<String>,
+    /// What the server says.
+    permissions: Option<Permissions>,
+    /// Counts what has made the server's last word worthless.
+    changes: u64,
+    /// The connection came back, and the server was not asked since.
+    to_be_asked: bool,
+}
+
 impl Default for Proven {
     fn default() -> Self {
         Self {
-            subjects: Mutex::default(),
+            known: Mutex::default(),
             everything: AtomicBool::new(false),
             unproven: Semaphore::new(UNPROVEN_MAX),
         }
@@ -137,8 +156,22 @@ impl Default for Proven {
 }
 
 impl Proven {
-    pub(crate) fn contains(&self, subject: &str) -> bool {
-        self.everything.load(Ordering::Relaxed) || self.lock().contains(subject)
+    /// What happens to a message to a subject.
+    pub(crate) fn expectation(&self, subject: &str) -> Expectation {
+        if self.everything() {
+            return Expectation::Permitted;
+        }
+        let known = self.lock();
+        let said = known.permissions.as_ref();
+        match said.map_or(Expectation::Unknown, |said| said.expectation(subject)) {
+            Expectation::Unknown if known.subjects.contains(subject) => Expectation::Permitted,
+            expectation => expectation,
+        }
+    }
+
+    /// Whether nothing is forbidden, a subscription neither.
+    pub(crate) fn everything(&self) -> bool {
+        self.everything.load(Ordering::Relaxed)
     }
 
     /// A turn for an attempt at a subject that is not proven.
@@ -147,37 +180,73 @@ impl Proven {
         self.unproven.acquire().await.ok()
     }
 
+    /// A message went to a subject without a complaint.
     pub(crate) fn insert(&self, subject: String) {
-        if self.everything.load(Ordering::Relaxed) {
-            return;
+        let mut known = self.lock();
+        if known
+            .permissions
+            .as_ref()
+            .is_some_and(|said| said.expectation(&subject) == Expectation::Refused)
+        {
+            self.distrust(&mut known);
         }
-        let mut subjects = self.lock();
-        if subjects.len() >= PROVEN_MAX {
-            subjects.clear();
+        if known.subjects.len() >= PROVEN_MAX {
+            known.subjects.clear();
         }
-        subjects.insert(subject);
+        known.subjects.insert(subject);
     }
 
-    /// All subjects are permitted.
-    pub(crate) fn insert_all(&self) {
-        self.everything.store(true, Ordering::Relaxed);
+    /// Whether the server should be asked what it permits, which is told to one who asks.
+    pub(crate) fn is_to_be_asked(&self) -> bool {
+        !self.everything() && std::mem::take(&mut self.lock().to_be_asked)
+    }
+
+    /// A number that is another once an answer to a question of now would be out of date.
+    pub(crate) fn changes(&self) -> u64 {
+        self.lock().changes
+    }
+
+    /// The server says what it permits, to a question of when [`Self::changes`] was this.
+    pub(crate) fn learn(&self, permissions: Permissions, changes: u64) {
+        let mut known = self.lock();
+        if known.changes == changes {
+            self.everything
+                .store(permissions.are_unlimited(), Ordering::Relaxed);
+            known.permissions = Some(permissions);
+        }
     }
 
     /// A subject is not permitted, whatever was known before.
     pub(crate) fn contradict(&self, subject: &str) {
-        self.everything.store(false, Ordering::Relaxed);
-        self.lock().remove(subject);
+        let mut known = self.lock();
+        known.subjects.remove(subject);
+        if known
+            .permissions
+            .as_ref()
+            .is_some_and(|said| said.expectation(subject) == Expectation::Permitted)
+        {
+            self.distrust(&mut known);
+        }
     }
 
     /// Nobody knows any more what is permitted.
     pub(crate) fn forget(&self) {
-        self.everything.store(false, Ordering::Relaxed);
-        self.lock().clear();
+        let mut known = self.lock();
+        known.subjects.clear();
+        known.to_be_asked = true;
+        self.distrust(&mut known);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashSet<String>> {
-        // Every change is a single call.
-        self.subjects.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What the server says is not what it does. It is not asked again while the connection lives: it may say the same.
+    fn distrust(&self, known: &mut Known) {
+        self.everything.store(false, Ordering::Relaxed);
+        known.permissions = None;
+        known.changes += 1;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        // What is known is consistent between any two statements.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -222,6 +291,7 @@ fn unquoted(text: &str) -> Option<String> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 mod tests {
     use super::*;
 
@@ -271,19 +341,55 @@ mod tests {
         assert!(denied.lock().is_empty());
     }
 
+    fn said(permissions: &str) -> Permissions {
+        let answer = format!(r#"{{"data":{{"permissions":{permissions}}}}}"#);
+        Permissions::read(answer.as_bytes()).unwrap()
+    }
+
     #[test]
     fn what_is_proven_is_bounded_and_forgotten_with_the_first_contradiction() {
         let proven = Proven::default();
         for number in 0..=PROVEN_MAX {
             proven.insert(number.to_string());
         }
-        assert!(proven.lock().len() <= PROVEN_MAX);
-        assert!(proven.contains(&PROVEN_MAX.to_string()));
-        proven.insert_all();
-        assert!(proven.contains("anything"));
-        proven.contradict("forbidden");
-        assert!(!proven.contains("anything") && proven.contains(&PROVEN_MAX.to_string()));
-        proven.contradict(&PROVEN_MAX.to_string());
-        assert!(!proven.contains("anything") && !proven.contains(&PROVEN_MAX.to_string()));
+        assert!(proven.lock().subjects.len() <= PROVEN_MAX);
+        let last = PROVEN_MAX.to_string();
+        assert_eq!(proven.expectation(&last), Expectation::Permitted);
+        proven.contradict(&last);
+        assert_eq!(proven.expectation(&last), Expectation::Unknown);
+    }
+
+    #[test]
+    fn the_servers_word_holds_until_it_is_contradicted_and_it_is_asked_again_when_the_connection_was_lost()
+     {
+        let proven = Proven::default();
+        proven.learn(said("null"), proven.changes());
+        assert_eq!(proven.expectation("a"), Expectation::Permitted);
+        assert!(proven.everything() && !proven.is_to_be_asked());
+        proven.contradict("a");
+        assert_eq!(proven.expectation("a"), Expectation::Unknown);
+        assert!(!proven.is_to_be_asked());
+        proven.forget();
+        let asked_at = proven.changes();
+        assert!(proven.is_to_be_asked() && !proven.is_to_be_asked());
+        // The connection goes before the answer is read.
+        proven.forget();
+        proven.learn(said("null"), asked_at);
+        assert_eq!(proven.expectation("a"), Expectation::Unknown);
+        assert!(proven.is_to_be_asked());
+    }
+
+    #[test]
+    fn a_complaint_that_was_expected_changes_nothing_and_one_that_stays_away_does() {
+        let proven = Proven::default();
+        proven.learn(said(r#"{"publish":{"deny":["a"]}}"#), proven.changes());
+        proven.contradict("a");
+        assert_eq!(proven.expectation("a"), Expectation::Refused);
+        assert_eq!(proven.expectation("b"), Expectation::Permitted);
+        assert!(!proven.everything() && !proven.is_to_be_asked());
+        proven.insert("a".to_owned());
+        assert_eq!(proven.expectation("a"), Expectation::Permitted);
+        assert_eq!(proven.expectation("b"), Expectation::Unknown);
+        assert!(!proven.is_to_be_asked());
     }
 }

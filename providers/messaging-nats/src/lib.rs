@@ -4,8 +4,8 @@
 //! serves a link of an actor that calls `consumer`; [`receivers`] are the links to actors that export `handler`, each with
 //! its subscriptions: a [`listener`] for a subject, a [`puller`] for a JetStream consumer, both handing messages to the
 //! actor by [`delivery`]. [`connection`] keeps one connection for each server and identity, with an [`inbox`] for answers,
-//! what its servers [`denied`], and on whose inboxes actors may answer ([`answers`]). What is given up is counted in
-//! [`losses`].
+//! what its servers permit ([`permissions`]) and have [`denied`], and on whose inboxes actors may answer ([`answers`]).
+//! What is given up is counted in [`losses`].
 //!
 //! Delivery is at most once over core NATS and at least once from a stream. No message of an actor reaches the subjects
 //! of a lattice, of NATS itself or of others' inboxes unless its link names them: a grant for messages is not one for
@@ -24,6 +24,7 @@ mod error;
 mod inbox;
 mod listener;
 mod losses;
+mod permissions;
 mod puller;
 mod receivers;
 mod sender;

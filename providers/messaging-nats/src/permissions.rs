@@ -55,6 +55,8 @@ pub(crate) struct Permissions {
     deny: Vec<Pattern>,
     /// Subjects for replies are permitted, too, as they come.
     replies: bool,
+    /// There are no permissions, so everything is permitted.
+    unlimited: bool,
 }
 
 impl Permissions {
@@ -66,7 +68,10 @@ impl Permissions {
             .data
             .permissions
         else {
-            return Some(Self::default());
+            return Some(Self {
+                unlimited: true,
+                ..Self::default()
+            });
         };
         let patterns = |texts: Vec<String>| {
             let patterns = texts.iter().map(|text| Pattern::new(text).ok());
@@ -76,7 +81,13 @@ impl Permissions {
             allow: patterns(said.publish.allow)?,
             deny: patterns(said.publish.deny)?,
             replies: said.responses.is_some(),
+            unlimited: false,
         })
+    }
+
+    /// Whether there is nothing that a user may not do, be it to subscribe.
+    pub(crate) fn are_unlimited(&self) -> bool {
+        self.unlimited
     }
 
     /// What the server does with a message to a subject.
@@ -108,6 +119,7 @@ mod tests {
         assert_eq!(null.expectation("a.b"), Permitted);
         let listening = read(r#","permissions":{"subscribe":{"deny":[">"]}}"#).unwrap();
         assert_eq!(listening.expectation("a.b"), Permitted);
+        assert!(null.are_unlimited() && !listening.are_unlimited());
     }
 
     #[test]

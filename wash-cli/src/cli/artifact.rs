@@ -70,7 +70,7 @@ pub struct Inspect {
 #[command(
     args_conflicts_with_subcommands = true,
     arg_required_else_help = true,
-    after_help = "Packages are not fetched and not published: no registry of WIT packages is spoken to. What a world needs\nstands in its directory's deps/."
+    after_help = "Packages are not fetched and not published: no registry of WIT packages is spoken to. What a world needs stands in its directory's deps/."
 )]
 pub struct Wit {
     /// Or make something of WIT.
@@ -250,7 +250,7 @@ pub struct Man {
 /// `wash doctor`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Nothing is changed and nothing is downloaded. The exit code is 1 if something is broken; what is merely not as\ngood as it could be is a warning."
+    after_help = "Nothing is changed and nothing is downloaded. The exit code is 1 if something is broken; what is merely not as good as it could be is a warning."
 )]
 pub struct Doctor {
     /// The state directory that `wash up` is given [env: TRELLIS_STATE_DIR]
@@ -264,7 +264,7 @@ pub struct Doctor {
 /// `wash import`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The other lattice is only read. What carries over is printed as a script of commands. With --yes, configurations,\nlinks and providers are put at once into the lattice that --nats-url and --lattice name. Components start once their component is signed: the commands say how."
+    after_help = "The other lattice is only read. What carries over is printed as a script of commands. With --yes, configurations, links and providers are put at once into the lattice that --nats-url and --lattice name. Components start once their component is signed: the commands say how."
 )]
 pub struct Import {
     /// NATS server of the wasmCloud 1.x lattice [default: that of --nats-url]

@@ -70,7 +70,7 @@ pub struct ClaimsInspect {
 /// `wash claims token …`.
 #[derive(Debug, Subcommand)]
 #[command(
-    after_help = "An operator needs no token of its own: hosts trust its public key. Make one with `wash keys gen operator`\nand name it with `wash up --trust`. A provider's token is made with its archive, by `wash par create`, since it\nnames the digests of the executables; `provider` here shows the token of an archive."
+    after_help = "An operator needs no token of its own: hosts trust its public key. Make one with `wash keys gen operator` and name it with `wash up --trust`. A provider's token is made with its archive, by `wash par create`, since it names the digests of the executables; `provider` here shows the token of an archive."
 )]
 pub enum ClaimsToken {
     /// An account's claims for a component, apart from it

@@ -28,7 +28,7 @@ pub struct Placement {
 /// What one invocation of an actor may use.
 #[derive(Debug, Clone, Args)]
 pub struct Limits {
-    /// Limit of each invocation, as `max_memory_limit=<bytes>` or `max_execution_time=<milliseconds>`; may be repeated
+    /// Limit of each invocation, as `max_memory_limit=<bytes>` or `max_execution_time=<seconds>`; may be repeated
     #[arg(long = "limit", alias = "component-limit", value_name = "NAME=VALUE", value_parser = key_value)]
     pub limits: Vec<(String, String)>,
 }
@@ -221,7 +221,7 @@ pub enum Link {
 /// `wash link put`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A link from an http-server opens a port. Without --source-config that is the provider's default address,\n0.0.0.0:8000: every network of the host's machine. To choose another:\n  wash config put <NAME> address=127.0.0.1:8080\n  wash link put <SOURCE-ID> <TARGET> wasi http --interface incoming-handler --source-config <NAME>"
+    after_help = "A link from an http-server opens a port. Without --source-config that is the provider's default address, 0.0.0.0:8000: every network of the host's machine. To choose another:\n  wash config put <NAME> address=127.0.0.1:8080\n  wash link put <SOURCE-ID> <TARGET> wasi http --interface incoming-handler --source-config <NAME>"
 )]
 pub struct LinkPut {
     /// Who calls: an actor, or a provider that calls actors
@@ -367,7 +367,7 @@ pub struct GetInventory {
 /// `wash call`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A call is made in the name of `wash` and needs a link like any other:\n  wash link put wash <COMPONENT-ID> <WIT-NAMESPACE> <WIT-PACKAGE> --interface <NAME>"
+    after_help = "A call is made in the name of `wash` and needs a link like any other:\n  wash link put wash <COMPONENT-ID> <WIT-NAMESPACE> <WIT-PACKAGE> --interface <NAME>\n\nIt goes by the link `default`, which leads to one actor for each WIT package. To call another one, take that link back first:\n  wash link del wash <WIT-NAMESPACE> <WIT-PACKAGE>"
 )]
 pub struct Call {
     /// The actor's id in the lattice

@@ -18,7 +18,7 @@ use trellis_protocol::control::observe::{EndReason, Watched};
 
 use crate::connection::Lattice;
 use crate::exit::Failure;
-use crate::output::printable;
+use crate::output::{json_text, printable};
 use crate::placement::{self, Host};
 
 /// How often it is asked which hosts run it.
@@ -318,7 +318,7 @@ pub(super) async fn at(until: Option<Instant>) {
 /// A record of a host as one line of JSON, with the names of the control interface.
 pub(super) fn json_line(record: &impl serde::Serialize) -> String {
     let value = serde_json::to_value(record).unwrap_or_default();
-    format!("{value}\n")
+    format!("{}\n", json_text(&value))
 }
 
 /// A host in few words, for lines that say where something happened.

@@ -13,9 +13,11 @@ mod shell;
 
 use std::fmt::Write as _;
 
-use trellis_lattice::connection::LatticeOptions;
+use trellis_lattice::connection::{LatticeOptions, ServerUrl};
+use trellis_protocol::LatticeName;
 
 use crate::cli::Import;
+use crate::environment;
 use crate::exit::Failure;
 use crate::output::{Report, printable};
 use crate::progress::Progress;
@@ -55,7 +57,7 @@ pub(super) async fn run(args: Import, settings: &Settings) -> Result<Report, Fai
         return Ok(about(apply::run(&items, &foreign, settings).await?));
     }
     let listed: Vec<_> = items.iter().map(Item::to_json).collect();
-    let report = Report::new(script(&from, &foreign, &items))
+    let report = Report::new(script(&from, settings, &foreign, &items))
         .with("items", listed)
         .aside(summary(&items));
     Ok(about(report))
@@ -103,7 +105,7 @@ fn summary(items: &[Item]) -> String {
     )
 }
 
-fn script(from: &LatticeOptions, foreign: &Foreign, items: &[Item]) -> String {
+fn script(from: &LatticeOptions, settings: &Settings, foreign: &Foreign, items: &[Item]) -> String {
     let mut text = String::new();
     let mut line = |line: String| {
         writeln!(text, "{line}").expect("a String takes every write");
@@ -141,6 +143,10 @@ fn script(from: &LatticeOptions, foreign: &Foreign, items: &[Item]) -> String {
     for unreadable in &foreign.unreadable {
         line(comment(&format!("not read: {unreadable}")));
     }
+    // Flags of this command are none of those in the script, which must not end in the lattice that it was read from.
+    for (variable, value) in destination(settings) {
+        line(format!("export {variable}={value}"));
+    }
     for noun in Noun::ALL {
         let of_noun: Vec<_> = items.iter().filter(|item| item.noun == noun).collect();
         if of_noun.is_empty() {
@@ -165,6 +171,17 @@ fn script(from: &LatticeOptions, foreign: &Foreign, items: &[Item]) -> String {
         }
     }
     text
+}
+
+/// Where the commands of the script go, as far as that is not the default.
+fn destination(settings: &Settings) -> impl Iterator<Item = (&'static str, String)> {
+    let elsewhere = (settings.urls != [ServerUrl::local()]).then(|| {
+        let urls: Vec<_> = settings.urls.iter().map(ToString::to_string).collect();
+        (environment::NATS_URL.name, urls.join(","))
+    });
+    let lattice = (settings.lattice != LatticeName::default())
+        .then(|| (environment::LATTICE.name, settings.lattice.to_string()));
+    elsewhere.into_iter().chain(lattice)
 }
 
 const fn heading(noun: Noun) -> &'static str {

@@ -10,7 +10,7 @@ use trellis_artifacts::{Download, Kind};
 use crate::cli::Inspect;
 use crate::command::claims::token_of;
 use crate::command::claims::verdict::{self, Saying};
-use crate::command::warehouse::{self, size};
+use crate::command::transfer::{self, size};
 use crate::command::wit;
 use crate::environment::Environment;
 use crate::exit::{Failure, chain};
@@ -25,7 +25,7 @@ pub(super) async fn run(
 ) -> Result<Report, Failure> {
     let what = printable(&args.artifact);
     let download =
-        warehouse::download(&args.artifact, &args.fetching, settings, environment).await?;
+        transfer::download(&args.artifact, &args.fetching, settings, environment).await?;
     match download.kind {
         Some(Kind::Provider) if args.wit => Err(Failure::usage(format!(
             "{what} is an archive of a provider, which has no WIT; leave out --wit to see what it serves"

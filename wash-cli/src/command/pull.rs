@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use trellis_artifacts::{Download, Kind, Reference};
 
 use crate::cli::Pull;
-use crate::command::warehouse::{self, size};
+use crate::command::transfer::{self, size};
 use crate::environment::Environment;
 use crate::exit::Failure;
 use crate::output::{self, Report};
@@ -20,7 +20,7 @@ pub(super) async fn run(
     environment: &mut Environment,
 ) -> Result<Report, Failure> {
     let download =
-        warehouse::download(&args.reference, &args.fetching, settings, environment).await?;
+        transfer::download(&args.reference, &args.fetching, settings, environment).await?;
     let name = file_name(&download);
     let destination = match args.destination {
         None => PathBuf::from(name),

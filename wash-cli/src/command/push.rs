@@ -6,7 +6,7 @@ use trellis_artifacts::{Kind, Reference, Upload};
 
 use crate::cli::Push;
 use crate::command::claims::verdict::Saying;
-use crate::command::warehouse::{self, Access, show, size};
+use crate::command::transfer::{self, Access, show, size};
 use crate::environment::Environment;
 use crate::exit::Failure;
 use crate::output::{self, Report, printable};
@@ -27,7 +27,7 @@ pub(super) async fn run(
     access.check_latest(&reference, &args.reference)?;
     // Looked at before anything is sent: what it is decides its media type.
     let file = args.file.to_string_lossy();
-    let local = warehouse::look(&args.file, &access, settings).await?;
+    let local = transfer::look(&args.file, &access, settings).await?;
     let kind = local.kind.ok_or_else(|| {
         Failure::local(format!(
             "cannot push {file}: it is neither a component nor an archive of a provider"
@@ -56,7 +56,7 @@ pub(super) async fn run(
             |step| show(&progress, &args.reference, &step),
         )
         .await
-        .map_err(|error| warehouse::push_failure(&error))?;
+        .map_err(|error| transfer::push_failure(&error))?;
     drop(progress);
     let rows = [
         ("Pushed", reference.to_string()),

@@ -15,13 +15,14 @@ use trellis_claims::host::MAY_RUN_ANY;
 use trellis_claims::{
     HostCertificate, KeyKind, NewHostCertificate, SigningKey, TrustRoots, UnixTime, Validity,
 };
-use trellis_host::args::{read_trust, unfit_directory};
+use trellis_host::args::{read_trust, unfit_directory, unfit_user};
 use trellis_host::logging::{self, LogFormat};
 use trellis_host::serve::ServeError;
 use trellis_host::{Drained, HostError, HostOptions, Shutdown};
 use trellis_lattice::connection::{
     self, CONNECT_TIMEOUT_DEFAULT, ConnectError, LatticeOptions, ServerUrl,
 };
+use trellis_protocol::LatticeName;
 
 use crate::cli::{Global, Up};
 use crate::connection::Lattice;
@@ -77,6 +78,9 @@ pub(super) fn run(
     }
     if let Some(reason) = args.provider_dir.as_deref().and_then(unfit_directory) {
         return Err(Failure::local(format!("--provider-dir: {reason}")));
+    }
+    if let Some(reason) = args.provider_user.as_deref().and_then(unfit_user) {
+        return Err(Failure::local(format!("--provider-user: {reason}")));
     }
     let account = account(args, environment)?;
     let trust = trust(&account, &args.trust, environment)?;
@@ -424,12 +428,26 @@ fn ready(
         record.lattice,
         record.nats_url
     );
+    let mut exports = String::new();
     if settings.urls != [ServerUrl::local()] {
-        text.push_str(&format!(
-            "for other commands: export {}={}\n",
+        exports.push_str(&format!(
+            " {}={}",
             environment::NATS_URL.name,
             record.nats_url
         ));
+    }
+    if settings.lattice != LatticeName::default() {
+        exports.push_str(&format!(
+            " {}={}",
+            environment::LATTICE.name,
+            record.lattice
+        ));
+    }
+    if let Some(domain) = &settings.js_domain {
+        exports.push_str(&format!(" {}={domain}", environment::JS_DOMAIN.name));
+    }
+    if !exports.is_empty() {
+        text.push_str(&format!("for other commands: export{exports}\n"));
     }
     Report::new(text)
         .with("host_id", &record.host_id)

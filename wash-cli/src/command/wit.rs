@@ -7,7 +7,7 @@ use wit_component::{DecodedWasm, WitPrinter};
 use wit_parser::{PackageId, Resolve};
 
 use crate::cli::{Wit, WitBuild, WitCommand};
-use crate::command::warehouse;
+use crate::command::transfer;
 use crate::environment::Environment;
 use crate::exit::Failure;
 use crate::output::{Report, printable, printable_lines};
@@ -26,7 +26,7 @@ pub(super) async fn run(
         }
         (None, Some(written)) => {
             let download =
-                warehouse::download(&written, &args.fetching, settings, environment).await?;
+                transfer::download(&written, &args.fetching, settings, environment).await?;
             let what = printable(&written);
             let bytes = super::inspect::read(&download, &what)?;
             of_bytes(&bytes, &what)

@@ -1,6 +1,10 @@
 //! The command line as programs and people meet it: exit codes, help, and mistakes. No network.
 
-use crate::shell::{Shell, unused_port};
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::thread;
+
+use crate::shell::{Shell, component, unused_port};
 
 #[test]
 fn the_help_lists_every_command_and_every_exit_code() {
@@ -182,6 +186,57 @@ fn older_names_of_variables_are_read_with_a_note() {
         said.stderr
     );
     assert!(said.stderr.contains(&port), "{}", said.stderr);
+}
+
+#[test]
+fn limits_are_named_in_the_units_that_hosts_read() {
+    for command in ["start", "scale"] {
+        let said = Shell::new().wash(&[command, "component", "--help"]);
+        said.assert_code(0);
+        for limit in ["max_memory_limit=<bytes>", "max_execution_time=<seconds>"] {
+            assert!(said.stdout.contains(limit), "{}", said.stdout);
+        }
+    }
+}
+
+#[test]
+fn the_help_for_calls_says_how_to_call_another_actor() {
+    let said = Shell::new().wash(&["call", "--help"]);
+    said.assert_code(0);
+    assert!(
+        said.stdout.contains("wash link del wash"),
+        "{}",
+        said.stdout
+    );
+}
+
+#[test]
+fn what_would_make_a_registry_believed_is_named_by_the_flags_of_wash() {
+    let shell = Shell::new();
+    let file = shell.write("hello.wasm", component());
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            // Plain HTTP, whatever is asked.
+            let _ = stream
+                .unwrap()
+                .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        }
+    });
+    let reference = format!("localhost:{port}/hello:1.0");
+    for line in [
+        &["push", &reference, file.to_str().unwrap()][..],
+        &["pull", &reference],
+    ] {
+        let said = shell.wash(line);
+        said.assert_code(1);
+        assert!(
+            said.stderr.contains("`wash` has `--ca` and `--insecure`"),
+            "{line:?}\n{}",
+            said.stderr
+        );
+    }
 }
 
 #[test]

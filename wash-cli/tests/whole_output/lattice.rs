@@ -105,10 +105,10 @@ fn a_refused_actor_is_1_with_the_hosts_words() {
 #[test]
 fn an_outcome_that_does_not_come_is_4_and_the_hosts_remark_is_told() {
     let bench = Bench::new();
-    let said = bench.wash(&format!("start component {STUCK} a -t 300"));
+    let said = bench.wash(&format!("start component {STUCK} a -t 3000"));
     said.assert_code(4);
     assert!(
-        said.stderr.contains("fetching takes a while") && said.stderr.contains("within 300 ms"),
+        said.stderr.contains("fetching takes a while") && said.stderr.contains("within 3000 ms"),
         "{}",
         said.stderr
     );

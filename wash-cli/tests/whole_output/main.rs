@@ -9,3 +9,4 @@ mod lattice;
 mod observe;
 mod shell;
 mod signing;
+mod terminal;

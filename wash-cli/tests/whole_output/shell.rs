@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 /// Where commands run. Gone with this value.
 pub(crate) struct Shell {
@@ -77,6 +78,35 @@ impl Shell {
             .unwrap();
         Said::of(output)
     }
+
+    /// The same on a terminal, at which something is typed. What appears there is in `stdout`.
+    pub(crate) fn wash_on_a_terminal(&self, args: &[&str], typed: &str) -> Said {
+        let words = [env!("CARGO_BIN_EXE_wash")].into_iter();
+        let line: Vec<_> = words.chain(args.iter().copied()).map(quoted).collect();
+        let mut child = Command::new("script")
+            .args(["--quiet", "--return", "--flush", "--command"])
+            .arg(line.join(" "))
+            .arg("/dev/null")
+            .current_dir(self.home.path())
+            .env_clear()
+            .envs(&self.variables)
+            .env("TERM", "xterm")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("util-linux has `script`");
+        let mut keyboard = child.stdin.take().unwrap();
+        keyboard.write_all(typed.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        drop(keyboard);
+        Said::of(output)
+    }
+}
+
+/// A word as a shell reads it back.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 impl Said {

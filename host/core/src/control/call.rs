@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio_util::sync::CancellationToken;
+use trellis_lattice::state::Bucket;
 use trellis_protocol::control::call::{Base64, REPLY_BODY_BYTES_MAX};
 use trellis_protocol::control::{
     Ack, CallComponent, CallOperation, CallReply, Envelope, FunctionCall, HttpCall, HttpReply,
@@ -21,8 +22,9 @@ use trellis_protocol::{EntityId, InvocationId, LinkName, Operation, Refusal, Ref
 use trellis_provider_sdk::http::{INCOMING_HANDLER, full};
 use trellis_provider_sdk::{BodyError, HttpRequest};
 
+use super::config::CAUGHT_UP_WAIT;
 use super::json::{from_result, to_params};
-use super::watch::not_here;
+use super::watch::{has_link, not_here};
 use super::{Answer, Asked};
 use crate::host::{OPERATOR_ID, Shared, on};
 use crate::invocation::Invocation;
@@ -84,6 +86,7 @@ async fn carry_out(
         deadline: Instant::now() + within,
         traceparent,
     };
+    caller.hear_of_link(&call.operation).await;
     let called = match call.operation {
         CallOperation::Http(call) => caller.http(call).await.map(CallReply::Http),
         CallOperation::Function(call) => caller.function(call).await.map(CallReply::Result),
@@ -117,6 +120,19 @@ impl Caller<'_> {
             traceparent: self.traceparent.clone(),
             cancel: CancellationToken::new(),
             payload,
+        }
+    }
+
+    /// Whoever puts a link and calls a moment later may meet two hosts: where there is no link, this waits for what others
+    /// have acknowledged.
+    async fn hear_of_link(&self, operation: &CallOperation) {
+        let interface = match operation {
+            CallOperation::Http(_) => INCOMING_HANDLER,
+            CallOperation::Function(call) => &call.interface,
+        };
+        if !has_link(self.shared, &self.target, interface) {
+            let state = &self.shared.state;
+            state.caught_up(Bucket::LatticeData, CAUGHT_UP_WAIT).await;
         }
     }
 

@@ -51,7 +51,7 @@ pub(super) fn scale(asked: &Asked<'_>) -> Result<Answer, Answer> {
         reference,
         count: command.count,
         config: command.config,
-        annotations: command.annotations.unwrap_or_default(),
+        annotations: Asked::annotations(command.annotations)?,
         limits,
         was: None,
     };
@@ -96,7 +96,7 @@ pub(super) fn update(asked: &Asked<'_>) -> Result<Answer, Answer> {
         _ => String::new(),
     };
     check_start(asked, &id, &reference)?;
-    let annotations = command.annotations;
+    let annotations = Some(Asked::annotations(command.annotations)?);
     let purpose = Purpose::Run {
         reference: reference.clone(),
         scaler: None,

@@ -1,6 +1,6 @@
 //! Hosts: who is there, what runs here, how far its links are, and the request to leave.
 
-use trellis_protocol::control::StopHost;
+use trellis_protocol::control::{Envelope, StopHost};
 
 use super::{Answer, Asked, accepted, answer};
 use crate::host::StopRequest;
@@ -10,7 +10,13 @@ pub(super) fn ping(asked: &Asked<'_>) -> Answer {
 }
 
 pub(super) fn inventory(asked: &Asked<'_>) -> Answer {
-    answer(asked.shared.inventory())
+    let (inventory, left_out) = asked.shared.inventory_to_send();
+    let message = left_out.map_or_else(String::new, |left_out| left_out.to_string());
+    let envelope = Envelope {
+        message,
+        ..Envelope::answer(inventory)
+    };
+    Answer::Now(envelope.to_bytes())
 }
 
 pub(super) fn links(asked: &Asked<'_>) -> Answer {

@@ -29,6 +29,7 @@ use serde::Serialize;
 use trellis_protocol::control::{Ack, Envelope, Map, Request, parse};
 
 use crate::host::Shared;
+use crate::limits::ANNOTATIONS_BYTES_MAX;
 
 pub(crate) use proof::Signatures;
 pub(crate) use server::{Server, SubscribeError};
@@ -73,6 +74,13 @@ impl Asked<'_> {
             "the command is for the host `{host_id}`, this is `{}`",
             self.shared.id
         )))
+    }
+
+    /// The annotations that a command gives, which are shown in the inventory and in events.
+    fn annotations(annotations: Option<Map>) -> Result<Map, Answer> {
+        let annotations = annotations.unwrap_or_default();
+        check_annotations(&annotations).map_err(refused)?;
+        Ok(annotations)
     }
 
     /// Whether every constraint equals a label of this host.
@@ -158,6 +166,16 @@ fn route(noun: &str, verb: &str, asked: &Asked<'_>) -> Answer {
     answered.unwrap_or_else(|refusal| refusal)
 }
 
+fn check_annotations(annotations: &Map) -> Result<(), String> {
+    let texts = annotations.iter().flat_map(|(key, value)| [key, value]);
+    match texts.map(String::len).sum() {
+        0..=ANNOTATIONS_BYTES_MAX => Ok(()),
+        bytes => Err(format!(
+            "`annotations` has {bytes} bytes in all, at most {ANNOTATIONS_BYTES_MAX} are accepted"
+        )),
+    }
+}
+
 fn unknown(noun: &str, verb: &str) -> Answer {
     refused(format!(
         "this host knows no control request `{noun}.{verb}` on this subject"
@@ -174,4 +192,23 @@ fn check_argument(noun: &str, verb: &str, argument: Option<&str>) -> Result<(), 
         return Ok(());
     }
     Err(unknown(noun, verb))
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn annotations_fill_their_bytes_and_one_more_is_refused() {
+        let whole = Map::from([("k".to_owned(), "v".repeat(ANNOTATIONS_BYTES_MAX - 1))]);
+        assert_eq!(check_annotations(&whole), Ok(()));
+        let mut more = whole;
+        more.insert("l".to_owned(), String::new());
+        let refused = check_annotations(&more).unwrap_err();
+        assert_eq!(
+            refused,
+            "`annotations` has 16385 bytes in all, at most 16384 are accepted"
+        );
+    }
 }

@@ -47,7 +47,7 @@ pub(super) fn start(asked: &Asked<'_>) -> Result<Answer, Answer> {
         id: id.clone(),
         reference: command.provider_ref,
         config: command.config,
-        annotations: command.annotations.unwrap_or_default(),
+        annotations: Asked::annotations(command.annotations)?,
         was: None,
     };
     let host = Arc::clone(shared);

@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::{Client, HeaderMap, Message, StatusCode, Subject, Subscriber};
@@ -55,6 +56,8 @@ struct Intake {
     client: Client,
     subjects: Subjects,
     room: Arc<Semaphore>,
+    /// Requests that were passed over because of where their answers were to go.
+    misdirected: Arc<AtomicU64>,
     cancel: CancellationToken,
     tasks: TaskTracker,
 }
@@ -91,12 +94,14 @@ impl Server {
             return Err(failed(self.subjects.control("host", "ping"), &*error));
         }
         let room = Arc::new(Semaphore::new(REQUESTS_MAX));
+        let misdirected = Arc::default();
         for subscription in subscriptions {
             let intake = Intake {
                 shared: Arc::clone(&self.shared),
                 client: self.client.clone(),
                 subjects: self.subjects.clone(),
                 room: Arc::clone(&room),
+                misdirected: Arc::clone(&misdirected),
                 cancel: self.cancel.clone(),
                 tasks: self.tasks.clone(),
             };
@@ -140,6 +145,15 @@ impl Intake {
 
     /// Never waits, so that requests are looked at in the order in which they arrive.
     fn take(&self, message: Message, route: impl Fn(&str, &str, &Asked<'_>) -> Answer) {
+        if let Some(reply) = &message.reply
+            && !self.subjects.may_be_answered_at(reply)
+        {
+            let count = self.misdirected.fetch_add(1, Ordering::Relaxed) + 1;
+            if count.is_power_of_two() {
+                tracing::warn!(subject = %message.subject, %reply, count, "a control request was passed over: its answer would be a command or a piece of state");
+            }
+            return;
+        }
         let replies = message.reply.clone().map(|subject| Replies {
             client: self.client.clone(),
             subject,

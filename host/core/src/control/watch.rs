@@ -63,6 +63,17 @@ pub(super) fn check_leave(
     Err(refused.unwrap_or_else(|| no_leave(id, interface, is_taken)))
 }
 
+/// Whether a link from `wash` to an id covers an interface, as far as this host has heard. It says nothing of claims.
+pub(super) fn has_link(shared: &Shared, id: &EntityId, interface: &str) -> bool {
+    let operator = EntityId::new(OPERATOR_ID).expect("the constant is an id");
+    let Ok(name) = interface.parse::<InterfaceName>() else {
+        return false;
+    };
+    let view = shared.state.view();
+    let mut links = view.links_from(&operator).iter();
+    links.any(|link| link.target == *id && link.covers(&name))
+}
+
 fn no_leave(id: &EntityId, interface: &str, is_default_taken: bool) -> Refusal {
     // A source has one link of a name for an interface, so the second actor's needs a name of its own.
     let name = match is_default_taken {

@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use trellis_protocol::EntityId;
 
 use super::scaler::are_rivals;
+use crate::limits::COMMANDS_MAX;
 
 /// Commands that may wait for one id, beside the one that is carried out.
 pub(crate) const WAITING_MAX: usize = 64;
@@ -89,23 +90,39 @@ struct Queue {
 }
 
 /// The queues, one for each id that has something to do.
+#[derive(Default)]
+struct Queues {
+    by_id: HashMap<EntityId, Queue>,
+    /// What is carried out or waits, for all ids.
+    commands: usize,
+}
+
+/// What there is to do on this host.
 #[derive(Clone)]
 pub(crate) struct Commands {
-    queues: Arc<Mutex<HashMap<EntityId, Queue>>>,
+    queues: Arc<Mutex<Queues>>,
     runtime: Handle,
     tasks: TaskTracker,
 }
 
 impl std::fmt::Debug for Commands {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.lock().keys()).finish()
+        f.debug_set().entries(self.lock().by_id.keys()).finish()
     }
 }
 
-/// Too many commands wait for the same id.
+/// Too many commands wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{WAITING_MAX} commands wait for this id already; try again when they are done")]
-pub(crate) struct TooManyCommands;
+pub(crate) enum TooManyCommands {
+    /// For the same id.
+    #[error("{WAITING_MAX} commands wait for this id already; try again when they are done")]
+    ForId,
+    /// On this host.
+    #[error(
+        "this host has {COMMANDS_MAX} commands to carry out already; try again when some are done"
+    )]
+    OnHost,
+}
 
 impl Queue {
     /// Tells those that a command makes pointless. Says how many learn it now.
@@ -139,23 +156,41 @@ impl Commands {
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        if self.lock().commands >= COMMANDS_MAX {
+            return Err(TooManyCommands::OnHost);
+        }
+        self.enqueue_anyhow(id, purpose, job)
+    }
+
+    /// The same for what this host itself has to do, however much that is.
+    pub(crate) fn enqueue_anyhow<F>(
+        &self,
+        id: &EntityId,
+        purpose: Purpose,
+        job: impl FnOnce(CancellationToken) -> F,
+    ) -> Result<usize, TooManyCommands>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let moot = CancellationToken::new();
         let job: Job = Box::pin(job(moot.clone()));
         let standing = Standing { purpose, moot };
         let mut queues = self.lock();
-        if let Some(queue) = queues.get_mut(id) {
+        if let Some(queue) = queues.by_id.get_mut(id) {
             if queue.waiting.len() >= WAITING_MAX {
-                return Err(TooManyCommands);
+                return Err(TooManyCommands::ForId);
             }
             let told = queue.tell_moot(&standing.purpose);
             queue.waiting.push_back(Waiting { standing, job });
+            queues.commands += 1;
             return Ok(told);
         }
         let queue = Queue {
             current: standing,
             waiting: VecDeque::new(),
         };
-        queues.insert(id.clone(), queue);
+        queues.by_id.insert(id.clone(), queue);
+        queues.commands += 1;
         let (commands, id) = (self.clone(), id.clone());
         self.tasks.spawn_on(
             async move { commands.work_off(&id, job).await },
@@ -166,7 +201,7 @@ impl Commands {
 
     /// Whether something is to be done for an id.
     pub(crate) fn is_busy(&self, id: &EntityId) -> bool {
-        self.lock().contains_key(id)
+        self.lock().by_id.contains_key(id)
     }
 
     async fn work_off(&self, id: &EntityId, first: Job) {
@@ -178,7 +213,8 @@ impl Commands {
             }
             job = {
                 let mut queues = self.lock();
-                let next = queues.get_mut(id).and_then(|queue| {
+                queues.commands = queues.commands.saturating_sub(1);
+                let next = queues.by_id.get_mut(id).and_then(|queue| {
                     let next = queue.waiting.pop_front()?;
                     queue.current = next.standing;
                     Some(next.job)
@@ -186,7 +222,7 @@ impl Commands {
                 match next {
                     Some(next) => next,
                     None => {
-                        queues.remove(id);
+                        queues.by_id.remove(id);
                         return;
                     }
                 }
@@ -194,7 +230,7 @@ impl Commands {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<EntityId, Queue>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Queues> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -265,8 +301,37 @@ mod tests {
         }
         assert_eq!(
             commands.enqueue(&id, stop(None), |_| std::future::pending()),
-            Err(TooManyCommands)
+            Err(TooManyCommands::ForId)
         );
+    }
+
+    #[tokio::test]
+    async fn many_ids_share_the_room_of_a_host_and_what_is_done_gives_it_back() {
+        let (commands, tasks) = commands();
+        let (open, gate) = tokio::sync::watch::channel(false);
+        let gated = |mut gate: tokio::sync::watch::Receiver<bool>| async move {
+            gate.wait_for(|open| *open).await.unwrap();
+        };
+        let ids = (0..COMMANDS_MAX).map(|n| EntityId::new(&format!("a{n}")).unwrap());
+        for id in ids {
+            let gate = gate.clone();
+            commands.enqueue(&id, stop(None), |_| gated(gate)).unwrap();
+        }
+        let one_more = EntityId::new("one-more").unwrap();
+        let refused = commands.enqueue(&one_more, stop(None), |_| async {});
+        assert_eq!(refused, Err(TooManyCommands::OnHost));
+        // What ran before a restart is not lost for that.
+        let restored = EntityId::new("restored").unwrap();
+        commands
+            .enqueue_anyhow(&restored, stop(None), |_| async {})
+            .unwrap();
+        open.send(true).unwrap();
+        tasks.close();
+        tasks.wait().await;
+        assert_eq!(commands.lock().commands, 0);
+        commands
+            .enqueue(&one_more, stop(None), |_| async {})
+            .unwrap();
     }
 
     #[tokio::test]

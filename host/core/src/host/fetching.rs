@@ -1,6 +1,9 @@
 //! Fetching what commands name.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
 use trellis_artifacts::{Artifact, Content, Kind, Program, Reference};
 use trellis_protocol::control::RegistryCredentials;
 
@@ -13,6 +16,8 @@ pub(super) struct Component {
     pub(super) bytes: Bytes,
     /// The reference by which the same content is had again, whatever a tag stands for by then.
     pub(super) resolved: String,
+    /// Its place among what is fetched. Held for as long as the bytes are.
+    pub(super) room: OwnedSemaphorePermit,
 }
 
 impl Shared {
@@ -47,10 +52,14 @@ impl Shared {
         let reference = resolved
             .and_then(|resolved| self.reference(resolved).ok())
             .unwrap_or(named);
-        let artifact = self.fetch(&reference, Kind::Component, progress).await?;
+        let (artifact, room) = self.fetch(&reference, Kind::Component, progress).await?;
         let resolved = artifact.resolved.to_string();
         match artifact.content {
-            Content::Component(bytes) => Ok(Component { bytes, resolved }),
+            Content::Component(bytes) => Ok(Component {
+                bytes,
+                resolved,
+                room,
+            }),
             Content::Program(_) => Err(ArtifactError::OtherKind {
                 reference: text.to_owned(),
                 found: "a provider",
@@ -68,7 +77,7 @@ impl Shared {
         reference: &Reference,
         progress: &Progress,
     ) -> Result<(Program, String), ArtifactError> {
-        let artifact = self
+        let (artifact, _) = self
             .fetch(reference, Kind::Provider, Some(progress))
             .await?;
         let resolved = artifact.resolved.to_string();
@@ -87,10 +96,12 @@ impl Shared {
         reference: &Reference,
         kind: Kind,
         progress: Option<&Progress>,
-    ) -> Result<Artifact, ArtifactError> {
+    ) -> Result<(Artifact, OwnedSemaphorePermit), ArtifactError> {
         if let Some(progress) = progress {
             progress.fetching();
         }
+        let room = Arc::clone(&self.fetching).acquire_owned();
+        let room = room.await.expect("the semaphore is never closed");
         let fetching = self.artifacts.fetch(reference, kind, |step| {
             if let Some(progress) = progress {
                 progress.fetched(step);
@@ -103,6 +114,6 @@ impl Shared {
         });
         let fetched = fetched?;
         tracing::debug!(%reference, digest = %fetched.digest, "artifact fetched");
-        Ok(fetched)
+        Ok((fetched, room))
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use trellis_claims::ActorClaims;
 use trellis_protocol::control::host::SOFTWARE;
 use trellis_protocol::control::{
-    ComponentDescription, HostDescription, HostInventory, Map, ProviderDescription,
+    ComponentDescription, HostDescription, HostInventory, Map, ProviderDescription, REPLY_BYTES_MAX,
 };
 use trellis_protocol::event::ComponentClaims;
 
@@ -15,6 +15,35 @@ use crate::provider::RunningProvider;
 
 /// The host's version, a semantic one: application managers insist on that.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Longest inventory that is sent, in bytes: what clients read, and NATS carries unless configured otherwise, with room
+/// for what stands around it.
+const INVENTORY_BYTES_MAX: usize = REPLY_BYTES_MAX - 16 * 1024;
+
+/// What an inventory lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "annotations are left out of the inventory: it has {bytes} bytes with them, and at most {INVENTORY_BYTES_MAX} are sent"
+)]
+pub(crate) struct LeftOut {
+    bytes: usize,
+}
+
+/// Leaves annotations out where an inventory is longer than a limit.
+fn fitting(mut inventory: HostInventory, bytes_max: usize) -> (HostInventory, Option<LeftOut>) {
+    let bytes = serde_json::to_vec(&inventory).map_or(0, |text| text.len());
+    if bytes <= bytes_max {
+        return (inventory, None);
+    }
+    for component in &mut inventory.components {
+        component.annotations = None;
+    }
+    let providers = inventory.providers.iter_mut();
+    for provider in providers.chain(&mut inventory.failed_providers) {
+        provider.annotations = None;
+    }
+    (inventory, Some(LeftOut { bytes }))
+}
 
 impl Shared {
     pub(crate) fn description(&self) -> HostDescription {
@@ -32,6 +61,17 @@ impl Shared {
             js_domain: self.js_domain.clone(),
             software: Some(SOFTWARE.to_owned()),
         }
+    }
+
+    /// What runs here, as it can be sent: without annotations where it would be too long with them. Whoever knows what
+    /// it started by its annotations alone takes that for a loss and starts it again, which changes nothing here; a host
+    /// that is silent would be taken for dead.
+    pub(crate) fn inventory_to_send(&self) -> (HostInventory, Option<LeftOut>) {
+        let sent = fitting(self.inventory(), INVENTORY_BYTES_MAX);
+        if let Some(left_out) = &sent.1 {
+            tracing::warn!(host_id = %self.id, "{left_out}");
+        }
+        sent
     }
 
     pub(crate) fn inventory(&self) -> HostInventory {
@@ -129,6 +169,35 @@ fn for_people(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_inventory_that_is_too_long_to_be_sent_leaves_annotations_out_and_says_so() {
+        let annotations = Some(Map::from([("k".to_owned(), "v".repeat(500))]));
+        let component = ComponentDescription {
+            id: "a".to_owned(),
+            annotations: annotations.clone(),
+            ..ComponentDescription::default()
+        };
+        let provider = ProviderDescription {
+            id: "p".to_owned(),
+            annotations,
+            ..ProviderDescription::default()
+        };
+        let whole = HostInventory {
+            components: vec![component],
+            providers: vec![provider.clone()],
+            failed_providers: vec![provider],
+            ..HostInventory::default()
+        };
+        let bytes = serde_json::to_vec(&whole).map_or(0, |text| text.len());
+        assert_eq!(fitting(whole.clone(), bytes), (whole.clone(), None));
+        let (shortened, left_out) = fitting(whole, bytes - 1);
+        assert_eq!(left_out, Some(LeftOut { bytes }));
+        assert_eq!(shortened.components[0].id, "a");
+        assert_eq!(shortened.components[0].annotations, None);
+        assert_eq!(shortened.providers[0].annotations, None);
+        assert_eq!(shortened.failed_providers[0].annotations, None);
+    }
 
     #[test]
     fn an_uptime_begins_with_its_largest_unit() {

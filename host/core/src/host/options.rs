@@ -54,7 +54,7 @@ pub struct HostOptions {
     pub private_paths: Vec<PathBuf>,
     /// The providers that it can start.
     pub provider_factories: Vec<Arc<dyn ProviderFactory>>,
-    /// Further references of providers, without tag, and the names of factories that they stand for.
+    /// Further references of providers, without tag, and the names of providers that they stand for.
     pub provider_aliases: BTreeMap<String, String>,
     /// Whether it answers auctions of actors. Otherwise it runs those alone that it is named for.
     pub component_auctions: bool,

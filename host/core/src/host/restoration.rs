@@ -27,9 +27,11 @@ pub(super) fn restore(shared: &Arc<Shared>, former: Running) {
         };
         let (host, purpose) = (Arc::clone(shared), wanted.purpose());
         // The queue of an id is empty at this point, so it takes the command.
-        let _ = shared.commands.enqueue(&id, purpose, |moot| async move {
-            host.start_provider(wanted, moot).await;
-        });
+        let _ = shared
+            .commands
+            .enqueue_anyhow(&id, purpose, |moot| async move {
+                host.start_provider(wanted, moot).await;
+            });
     }
     for (id, actor) in former.actors {
         let wanted = Wanted {
@@ -47,9 +49,11 @@ pub(super) fn restore(shared: &Arc<Shared>, former: Running) {
         };
         let host = Arc::clone(shared);
         let purpose = wanted.purpose(OtherReference::IsIgnored);
-        let _ = shared.commands.enqueue(&id, purpose, |moot| async move {
-            host.scale(wanted, OtherReference::IsIgnored, Instant::now(), moot)
-                .await;
-        });
+        let _ = shared
+            .commands
+            .enqueue_anyhow(&id, purpose, |moot| async move {
+                host.scale(wanted, OtherReference::IsIgnored, Instant::now(), moot)
+                    .await;
+            });
     }
 }

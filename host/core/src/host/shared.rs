@@ -83,6 +83,8 @@ pub(crate) struct Shared {
     /// Versions of actors that were replaced and still run.
     pub(crate) retired: Retired,
     pub(crate) providers_changed: Arc<Notify>,
+    /// Bounds how many artifacts are fetched, and how many components lie in memory before they are compiled.
+    pub(crate) fetching: Arc<Semaphore>,
     /// Bounds how many components are verified and compiled at once.
     pub(crate) preparing: Arc<Semaphore>,
     /// Where guests and providers run.

@@ -109,6 +109,7 @@ impl Shared {
             .fetch_component(reference, resolved, Some(&progress))
             .await?;
         let (verified, prepared) = self.prepare(component.bytes, &progress).await?;
+        drop(component.room);
         if let Some(was) = &wanted.was {
             let found = verified.content_hash.to_string();
             if found != was.content_hash {

@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::restore::write_atomically;
+use crate::atomic_file::write_atomically;
 
 /// Why a state directory cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -50,9 +50,8 @@ async fn heartbeat(shared: Arc<Shared>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        shared
-            .events
-            .publish(&EventData::HostHeartbeat(shared.inventory()));
+        let (inventory, _) = shared.inventory_to_send();
+        shared.events.publish(&EventData::HostHeartbeat(inventory));
     }
 }
 

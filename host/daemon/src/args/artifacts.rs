@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use trellis_artifacts::limits::CACHE_BYTES_MAX;
+use trellis_artifacts::published::without_tag;
 use trellis_host_core::HostOptions;
 use trellis_protocol::control::RegistryCredential;
 
@@ -74,6 +75,15 @@ pub struct ArtifactArgs {
         value_parser = clap::value_parser!(u64).range(1..=1_048_576)
     )]
     pub artifact_cache_size: Option<u64>,
+    /// Name of the provider, built in or in the directory of providers, that a reference without its tag stands for here;
+    /// wins over the table of published ones; may be repeated
+    #[arg(
+        long = "provider-alias",
+        env = "TRELLIS_PROVIDER_ALIASES",
+        value_name = "REFERENCE=NAME",
+        value_delimiter = ','
+    )]
+    pub provider_aliases: Vec<String>,
 }
 
 impl std::fmt::Debug for ArtifactArgs {
@@ -85,6 +95,7 @@ impl std::fmt::Debug for ArtifactArgs {
             .field("oci_registry", &self.oci_registry)
             .field("oci_ca", &self.oci_ca)
             .field("artifact_cache", &self.artifact_cache)
+            .field("provider_aliases", &self.provider_aliases)
             .finish_non_exhaustive()
     }
 }
@@ -102,6 +113,18 @@ impl ArtifactArgs {
                 ));
             }
             artifacts.insecure_registries.push(registry.to_owned());
+        }
+        for alias in given(&self.provider_aliases) {
+            let pair = alias.rsplit_once('=');
+            match pair.filter(|(reference, name)| !reference.is_empty() && !name.is_empty()) {
+                Some((reference, name)) => {
+                    let known = without_tag(reference).to_owned();
+                    options.provider_aliases.insert(known, name.to_owned());
+                }
+                None => mistake(format!(
+                    "--provider-alias: `{alias}` is no alias; write `registry.example/name=http-server`"
+                )),
+            }
         }
         for file in &self.oci_ca {
             if let Err(error) = std::fs::File::open(file) {
@@ -195,6 +218,23 @@ mod tests {
         let credential = &options.registries.0["r.example"];
         assert_eq!(credential.password.as_deref(), Some("hidden"));
         assert!(!format!("{options:?}").contains("hidden"));
+    }
+
+    #[test]
+    fn an_alias_stands_for_a_reference_whatever_its_tag() {
+        let (options, mistakes) = applied(&[
+            "--provider-alias",
+            "oci://r.example:5000/web:2=http-server,r.example/kv=keyvalue-redis",
+            "--provider-alias",
+            "nothing",
+            "--provider-alias",
+            "=http-server",
+        ]);
+        assert_eq!(mistakes.len(), 2, "{mistakes:?}");
+        let aliases = &options.provider_aliases;
+        assert_eq!(aliases["r.example:5000/web"], "http-server");
+        assert_eq!(aliases["r.example/kv"], "keyvalue-redis");
+        assert_eq!(aliases.len(), 2);
     }
 
     #[test]

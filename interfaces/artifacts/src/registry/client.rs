@@ -31,7 +31,7 @@ const REASON_BYTES_MAX: usize = 16 * 1024;
 /// The registry of references that begin with `docker.io`.
 const DOCKER_HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
 
-/// Most registries whose credentials are kept. What `registry.put` sends beyond that is ignored.
+/// Most registries whose credentials are kept. What `registry.put` sends beyond that is left out with a warning.
 const REGISTRIES_MAX: usize = 1024;
 
 /// All registries: connections, credentials, tokens.
@@ -101,10 +101,19 @@ impl Registries {
             .credentials
             .write()
             .unwrap_or_else(PoisonError::into_inner);
+        let mut left_out = 0_usize;
         for (registry, credential) in &new.0 {
             if credentials.len() < REGISTRIES_MAX || credentials.contains_key(registry) {
                 credentials.insert(registry.clone(), credential.clone());
+            } else {
+                left_out += 1;
             }
+        }
+        if left_out > 0 {
+            tracing::warn!(
+                left_out,
+                "credentials of {REGISTRIES_MAX} registries are kept, and these were not"
+            );
         }
         // Tokens were given to whoever we were before.
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);

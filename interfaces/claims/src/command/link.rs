@@ -68,6 +68,14 @@ pub struct LinkClaims {
 }
 
 impl LinkClaims {
+    /// Refuses a `now` at which the statement no longer holds, or not yet.
+    ///
+    /// # Errors
+    /// As [`ActorClaims::check_time`](crate::ActorClaims::check_time).
+    pub fn check_time(&self, now: UnixTime) -> Result<(), TokenError> {
+        account::check_time(&self.issuer, self.validity, self.account_validity, now)
+    }
+
     /// The last second at which it holds: the earlier end of the token and of what vouches for its issuer.
     #[must_use]
     pub fn valid_until(&self) -> UnixTime {

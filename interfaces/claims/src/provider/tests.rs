@@ -18,7 +18,10 @@ fn token(subject: &SigningKey) -> NewProviderToken {
         version: "0.1.0".to_owned(),
         revision: 3,
         vendor: "Example".to_owned(),
-        serves: ["wasi:keyvalue"].iter().map(|c| c.parse().unwrap()).collect(),
+        serves: ["wasi:keyvalue"]
+            .iter()
+            .map(|c| c.parse().unwrap())
+            .collect(),
         calls: ["wasi:keyvalue/watcher"]
             .iter()
             .map(|c| c.parse().unwrap())
@@ -118,7 +121,10 @@ fn an_actors_key_or_no_target_is_refused() {
                     hash: ContentHash::from_bytes([7; 32]),
                     bytes: 12,
                 };
-                (Platform::new(&format!("a{index}"), "linux").unwrap(), target)
+                (
+                    Platform::new(&format!("a{index}"), "linux").unwrap(),
+                    target,
+                )
             })
             .collect(),
         ..token(&provider)
@@ -135,7 +141,15 @@ fn a_platform_is_an_architecture_and_a_system() {
     assert_eq!((platform.arch(), platform.os()), ("x86_64", "linux"));
     assert_eq!(platform.to_string(), "x86_64-linux");
     assert_eq!(Platform::here().to_string().parse(), Ok(Platform::here()));
-    for bad in ["", "x86_64", "-", "x86-", "../x-linux", "X86-linux", "a-b-c"] {
+    for bad in [
+        "",
+        "x86_64",
+        "-",
+        "x86-",
+        "../x-linux",
+        "X86-linux",
+        "a-b-c",
+    ] {
         assert!(bad.parse::<Platform>().is_err(), "{bad}");
     }
 }

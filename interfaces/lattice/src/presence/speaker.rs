@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use trellis_claims::SigningKey;
 use trellis_protocol::LatticeName;
 use trellis_protocol::presence::{Beat, PresenceError, Roster, State, beat_interval};
+use trellis_protocol::subject::Subjects;
 
 use super::PresenceOptions;
 use crate::routes::Routes;
@@ -164,6 +165,7 @@ impl Speaker {
 /// The task that sends the roster to those who ask.
 pub(super) async fn answer(
     client: async_nats::Client,
+    subjects: Subjects,
     own: Arc<Own>,
     mut asked: async_nats::Subscriber,
     cancel: CancellationToken,
@@ -177,6 +179,9 @@ pub(super) async fn answer(
         };
         let Some(request) = request else { return };
         let Some(reply) = request.reply else { continue };
+        if !subjects.may_be_answered_at(&reply) {
+            continue;
+        }
         if second.elapsed() >= Duration::from_secs(1) {
             (second, answers) = (Instant::now(), 0);
         }

@@ -17,6 +17,9 @@ use trellis_protocol::event::{EventData, ProviderStarted};
 
 use super::{publish, store, withdraw};
 
+/// What the manifest says of the provider's configuration.
+const SCHEMA: &str = r#"{"type":"object"}"#;
+
 /// An archive with one executable for this machine.
 fn archive(account: &SigningKey, provider: &str, platform: Platform) -> Vec<u8> {
     let token = NewProviderToken {
@@ -28,7 +31,7 @@ fn archive(account: &SigningKey, provider: &str, platform: Platform) -> Vec<u8> 
         serves: std::iter::empty().collect(),
         calls: std::iter::empty().collect(),
         targets: BTreeMap::new(),
-        config_schema: None,
+        config_schema: Some(SCHEMA.to_owned()),
         validity: Validity::starting(UnixTime::now(), VALID_FOR),
         account_token: None,
     };
@@ -78,7 +81,17 @@ async fn a_provider_comes_in_an_archive_serves_and_is_restored_when_its_source_i
     let claims = started.claims.expect("an archive has claims");
     assert_eq!((&*claims.name, &*claims.version), ("The web", "1.2.3"));
     assert_eq!(claims.issuer, lattice.account().public().to_string());
-    assert!(started.public_key.is_some_and(|key| key.starts_with('V')));
+    let key = started.public_key.expect("an archive has a subject");
+    assert!(key.starts_with('V'));
+    let listed = lattice.operator().client().claims().await;
+    let listed = listed.expect("a host answers");
+    let of_web = listed.iter().find(|claims| claims["sub"] == key);
+    let of_web = of_web.expect("its claims are public");
+    assert_eq!(
+        (&*of_web["name"], &*of_web["rev"], &*of_web["config_schema"]),
+        ("The web", "7", SCHEMA)
+    );
+    assert!(!of_web.contains_key("tags") && !of_web.contains_key("call_alias"));
 
     let address = format!("127.0.0.1:{}", free_port());
     let operator = lattice.operator();

@@ -4,7 +4,7 @@ use async_nats::jetstream;
 use futures::future::join_all;
 use serde_json::{Value, json};
 use trellis_lattice_tests::deploy::link;
-use trellis_lattice_tests::{Lattice, eventually};
+use trellis_lattice_tests::{HostId as _, Lattice, eventually};
 
 use super::{Asker, assert_accepted, keys};
 
@@ -154,6 +154,26 @@ async fn what_one_host_has_acknowledged_another_answers_with_at_once() {
         let put = link("s", &format!("t{round}"), &format!("test:p{round}/i"));
         lattice.operator().link(&put).await;
         assert!(client.links().await.expect("a host answers").contains(&put));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_over_a_link_that_another_host_has_acknowledged_is_carried_out_at_once() {
+    let lattice = Lattice::start().await;
+    let host = lattice.host("a").start().await;
+    let _others = [
+        lattice.host("b").start().await,
+        lattice.host("c").start().await,
+    ];
+    lattice.run(&host, "hello").await;
+    let operator = lattice.operator();
+    let link = link("wash", "hello", "wasi:http/incoming-handler");
+    for round in 0..40 {
+        operator.link(&link).await;
+        let called = operator.call_http(host.id(), "hello", "/").await;
+        let (status, _) = called.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        assert_eq!(status, 200);
+        operator.unlink(&link).await;
     }
 }
 

@@ -128,6 +128,7 @@ fn uptimes(text: &str) -> String {
                 .filter(|behind| !behind.starts_with(|c: char| c.is_ascii_alphanumeric()));
             match time {
                 Some(behind) if stands_alone => {
+                    drop_minutes(&mut shown);
                     shown.push_str("<up>");
                     let padding = behind.len() - behind.trim_start_matches(' ').len();
                     if padding > 1 {
@@ -149,6 +150,17 @@ fn uptimes(text: &str) -> String {
     lines.join("\n")
 }
 
+/// Takes `1m ` off the end, where it stands alone there.
+fn drop_minutes(shown: &mut String) {
+    let Some(head) = shown.strip_suffix("m ") else {
+        return;
+    };
+    let before = head.trim_end_matches(|c: char| c.is_ascii_digit());
+    if before.len() < head.len() && (before.is_empty() || before.ends_with(' ')) {
+        shown.truncate(before.len());
+    }
+}
+
 #[test]
 fn what_differs_between_runs_is_masked_and_the_rest_is_not() {
     let mut masks = Masks::default();
@@ -159,6 +171,10 @@ fn what_differs_between_runs_is_masked_and_the_rest_is_not() {
             "{key} at /tmp/x/y on 127.0.0.1:4711, up 12s, 5 MB\n{{\"pid\":12,\"uptime_human\":\"1 m\"}}\n3s      a=1\n"
         )),
         "N… at ~/y on 127.0.0.1:<port>, up <up>, 5 MB\n{\"pid\":<n>,\"uptime_human\":\"<time>\"}\n<up>  a=1\n"
+    );
+    assert_eq!(
+        masks.apply("up 1m 2s, and 61m 0s  a=1, m 3s"),
+        "up <up>, and <up>  a=1, m <up>"
     );
     assert_eq!(
         masks.apply("a12s 1.2.3 within 300 ms"),

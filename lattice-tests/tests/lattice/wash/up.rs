@@ -13,8 +13,14 @@ use super::transcript::Transcript;
 async fn several_hosts_of_one_machine_share_one_server() {
     let home = Home::new();
     let _cleared = Cleared(&home);
+    let state_dir = home.path().join(".local/state/trellis");
     Transcript::new("up", &home)
         .with("PORT", &free_port().to_string(), "<port>")
+        .with(
+            "STATE",
+            &state_dir.to_string_lossy(),
+            "~/.local/state/trellis",
+        )
         .play()
         .await;
 }

@@ -17,6 +17,9 @@ use trellis_provider_sdk::{Health, Link, LinkError, Provider, Refusal};
 
 pub(crate) const PACKAGE: &str = "wasmcloud:messaging";
 
+/// The longest that a test waits for anything.
+pub(crate) const WITHIN: Duration = Duration::from_secs(60);
+
 /// A server, in a directory of its own, that can come back on its port.
 pub(crate) struct Nats {
     running: Option<Running>,
@@ -145,7 +148,7 @@ impl Fixture {
 
     /// Waits until the provider is as it should be.
     pub(crate) async fn health_becomes(&self, wanted: impl Fn(&Health) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + WITHIN;
         loop {
             let health = self.provider.health().await;
             if wanted(&health) {
@@ -252,7 +255,7 @@ pub(crate) async fn settle(client: &async_nats::Client) {
 
 /// Waits for a condition.
 pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + WITHIN;
     while !condition() {
         assert!(Instant::now() < deadline, "never: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;

@@ -118,7 +118,8 @@ async fn a_subject_that_moves_to_a_queue_group_loses_nothing() {
 #[tokio::test]
 async fn a_link_that_goes_finishes_what_is_handled_and_gets_nothing_more() {
     let fixture = Fixture::start().await;
-    let record = fixture.recording("app", Duration::from_millis(300));
+    // Long enough that all five are seen at once.
+    let record = fixture.recording("app", Duration::from_secs(2));
     let link = fixture.link_to("app", [("subscriptions", "work")], 1);
     fixture.provider.link_put(link.clone()).await.unwrap();
     let client = fixture.nats.client().await;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use async_nats::Subject;
 use futures::StreamExt;
 use trellis_messaging_nats::subject::SUBJECT_BYTES_MAX;
+use trellis_protocol::limits;
 use trellis_protocol::value::ByteList;
 use trellis_provider_sdk::RefusalCode;
 
@@ -76,7 +77,8 @@ async fn a_request_that_nobody_hears_fails_at_once_and_one_that_nobody_answers_i
     let began = Instant::now();
     let error = app.request("mute", b"", 300).await.unwrap().unwrap_err();
     assert!(error.starts_with("no answer from `mute`"), "{error}");
-    assert!(began.elapsed() < Duration::from_secs(2));
+    // The deadline of the call itself is later.
+    assert!(began.elapsed() < limits::DEADLINE_DEFAULT / 2);
 
     // The call's own deadline comes first, and the actor still hears why.
     let mut hurried = fixture.sender("app", []).await;
@@ -186,10 +188,9 @@ async fn what_the_server_does_not_permit_is_said_to_the_actor() {
             "the server does not permit the subject `other`"
         );
     }
-    let began = Instant::now();
+    // At once: after its time it would say that there was no answer.
     let refused = app.request("other", b"", 5_000).await.unwrap();
     assert!(refused.unwrap_err().contains("does not permit"));
-    assert!(began.elapsed() < Duration::from_secs(2));
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::{self, stream};
 use trellis_provider_sdk::{Health, LinkEnd, Refusal, RefusalCode};
 
-use crate::fixture::{Fixture, Nats, eventually, handled, message, message_of, text_of};
+use crate::fixture::{Fixture, Nats, WITHIN, eventually, handled, message, message_of, text_of};
 
 async fn make(fixture: &Fixture, consumer: pull::Config) -> jetstream::Context {
     let context = jetstream::new(fixture.nats.client().await);
@@ -43,6 +43,14 @@ async fn publish(context: &jetstream::Context, body: &str) {
     published.await.unwrap();
 }
 
+async fn all_are_acknowledged(context: &jetstream::Context) {
+    let deadline = Instant::now() + WITHIN;
+    while unacknowledged(context).await > 0 {
+        assert!(Instant::now() < deadline, "some are still there");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 async fn unacknowledged(context: &jetstream::Context) -> u64 {
     let stream = context.get_stream("ORDERS").await.unwrap();
     let info = stream.consumer_info("workers").await.unwrap();
@@ -68,11 +76,7 @@ async fn each_message_of_a_stream_is_handled_and_acknowledged() {
         got.iter()
             .all(|m| m.subject == "orders.new" && m.reply_to.is_none())
     );
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while unacknowledged(&context).await > 0 {
-        assert!(Instant::now() < deadline);
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    all_are_acknowledged(&context).await;
     assert_eq!(record.len(), 40);
 }
 
@@ -113,9 +117,8 @@ async fn what_was_not_handled_comes_again_for_whatever_reason_it_was_not() {
         of("fails once") == 2 && of("traps once") == 2 && of("refused once") == 2
     })
     .await;
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    all_are_acknowledged(&context).await;
     assert_eq!(of("good"), 1);
-    assert_eq!(unacknowledged(&context).await, 0);
 }
 
 #[tokio::test]
@@ -163,11 +166,7 @@ async fn what_no_call_can_carry_is_not_sent_again() {
     publish(&context, "good").await;
     fixture.receiver("app", LINK, 1).await.unwrap();
     eventually("the good one", || record.len() == 1).await;
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while unacknowledged(&context).await > 0 {
-        assert!(Instant::now() < deadline, "the large one is still there");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    all_are_acknowledged(&context).await;
     assert_eq!(record.bodies(), ["good"]);
 }
 
@@ -175,24 +174,23 @@ async fn what_no_call_can_carry_is_not_sent_again() {
 async fn while_the_actor_works_the_message_is_not_handed_out_again() {
     let fixture = Fixture::start().await;
     let consumer = pull::Config {
-        ack_wait: Duration::from_secs(1),
+        ack_wait: Duration::from_secs(3),
         ..Default::default()
     };
     let context = make(&fixture, consumer).await;
-    let record = fixture.recording("app", Duration::from_millis(3500));
+    let record = fixture.recording("app", Duration::from_secs(7));
     fixture.receiver("app", LINK, 1).await.unwrap();
     publish(&context, "long").await;
     eventually("it is handled", || record.len() == 1).await;
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    all_are_acknowledged(&context).await;
     assert_eq!((record.len(), record.running()), (1, 0));
-    assert_eq!(unacknowledged(&context).await, 0);
 }
 
 #[tokio::test]
 async fn a_link_that_goes_leaves_the_rest_in_the_stream() {
     let fixture = Fixture::start().await;
     let context = make(&fixture, pull::Config::default()).await;
-    let record = fixture.recording("app", Duration::from_millis(100));
+    let record = fixture.recording("app", Duration::from_millis(200));
     let link = fixture.link_to("app", LINK, 1);
     fixture.provider.link_put(link.clone()).await.unwrap();
     for number in 0..40 {
@@ -218,17 +216,14 @@ async fn a_consumer_that_is_missing_is_failing_until_it_is_there() {
     let fixture = Fixture::start().await;
     let record = fixture.recording("app", Duration::ZERO);
     fixture.receiver("app", LINK, 1).await.unwrap();
-    let Health::Failing(reason) = fixture.provider.health().await else {
-        panic!("healthy without a consumer");
-    };
-    assert!(
-        reason.contains("stream ORDERS, consumer workers"),
-        "{reason}"
-    );
+    let names_it = |health: &Health| matches!(health, Health::Failing(reason) if reason.contains("stream ORDERS, consumer workers"));
+    fixture.health_becomes(names_it).await;
     let context = make(&fixture, pull::Config::default()).await;
     publish(&context, "x").await;
     eventually("the message", || record.len() == 1).await;
-    assert_eq!(fixture.provider.health().await, Health::Healthy);
+    fixture
+        .health_becomes(|health| *health == Health::Healthy)
+        .await;
 }
 
 #[tokio::test]
@@ -240,10 +235,9 @@ async fn a_consumer_without_explicit_acknowledgements_is_not_used() {
     };
     make(&fixture, consumer).await;
     fixture.receiver("app", LINK, 1).await.unwrap();
-    let Health::Failing(reason) = fixture.provider.health().await else {
-        panic!("healthy");
-    };
-    assert!(reason.contains("explicit"), "{reason}");
+    let says_so =
+        |health: &Health| matches!(health, Health::Failing(reason) if reason.contains("explicit"));
+    fixture.health_becomes(says_so).await;
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use rustix::fs::{Access, access, statvfs};
 use trellis_nats_server::{PATH_VARIABLE, VERSION_MIN, cache_dir, explicit_path, find};
 
 use super::finding::{Findings, State};
-use crate::command::warehouse;
+use crate::command::transfer;
 use crate::environment::{self, Environment};
 use crate::exit::chain;
 use crate::keys::{KeyStore, KeyStoreError};
@@ -119,7 +119,7 @@ pub(super) fn state_directory(
 
 pub(super) fn artifact_cache(environment: &mut Environment, findings: &mut Findings) {
     const CHECK: &str = "artifacts.cache";
-    match warehouse::cache_dir(environment) {
+    match transfer::cache_dir(environment) {
         Some(path) => {
             let flag = environment::ARTIFACT_CACHE.name;
             directory(CHECK, &path, "pulled artifacts are kept there", flag, findings);

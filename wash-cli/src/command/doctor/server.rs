@@ -143,7 +143,14 @@ fn payload(bytes: usize, findings: &mut Findings) {
 async fn jetstream(settings: &Settings, client: &Client, findings: &mut Findings) -> bool {
     let context = super::lattice::context(settings, client);
     let asked = tokio::time::timeout(WITHIN, context.query_account()).await;
-    let fix = "start the server with `-js`, or enable JetStream for the account";
+    let fix = match settings.js_domain {
+        None => {
+            "start the server with `-js`, or enable JetStream for the account; at a leaf, name the hub's domain with --js-domain"
+        }
+        Some(_) => {
+            "look at the domain that --js-domain names; start its server with `-js`, or enable JetStream for the account"
+        }
+    };
     match asked {
         Ok(Ok(account)) => {
             let storage = account.limits.max_storage;

@@ -7,7 +7,7 @@ use trellis_protocol::control::Map;
 
 use super::foreign::Foreign;
 use super::plan::{Action, Item, Noun, Verdict, on_hosts, remark_on_configs};
-use super::shell::command_line;
+use super::shell::{check_no_flags, command_line};
 use crate::output::printable;
 
 /// What becomes of every component that runs there.
@@ -64,6 +64,11 @@ fn of_component(id: &str, found: &Running, foreign: &Foreign, unnamed: &[String]
         .filter(|version| !version.is_empty())
         .cloned()
         .unwrap_or_else(|| tag_of(&found.reference).unwrap_or("0.0.0").to_owned());
+    let reference = &found.reference;
+    let path = reference.strip_prefix("file://").unwrap_or(reference);
+    if let Err(reason) = check_no_flags([id, path, &version]) {
+        return Item::by_hand(Noun::Component, id, reason);
+    }
     let file = format!("{id}.wasm");
     let (file, mut commands) = match found.reference.strip_prefix("file://") {
         Some(path) => (path.to_owned(), Vec::new()),

@@ -10,7 +10,7 @@ use trellis_protocol::{EntityId, Link};
 
 use super::component;
 use super::foreign::{Foreign, ForeignLink};
-use super::shell::command_line;
+use super::shell::{check_no_flags, command_line};
 use crate::output::printable;
 
 /// Whether something carries over.
@@ -157,6 +157,10 @@ fn of_config(name: &str, config: &Map) -> Item {
             format!("its name cannot be used: it {reason}"),
         );
     }
+    let keys = config.keys().map(String::as_str);
+    if let Err(reason) = check_no_flags(keys.chain([name])) {
+        return Item::by_hand(Noun::Config, name, reason);
+    }
     let mut words = vec!["config".to_owned(), "put".to_owned(), name.to_owned()];
     words.extend(config.iter().map(|(key, value)| format!("{key}={value}")));
     if config.is_empty() {
@@ -224,6 +228,9 @@ fn of_providers(foreign: &Foreign, unnamed: &[String]) -> Vec<Item> {
                     return Item::by_hand(Noun::Provider, id, format!("its id cannot be used: {error}"));
                 }
             };
+            if let Err(reason) = check_no_flags([id]) {
+                return Item::by_hand(Noun::Provider, id, reason);
+            }
             let words = ["start", "provider", ours, id].map(str::to_owned);
             Item {
                 noun: Noun::Provider,
@@ -323,6 +330,16 @@ fn check_link(link: &ForeignLink) -> Result<Link, String> {
         target_config: link.target_config.clone(),
     };
     ours.check()?;
+    let lists = [&link.interfaces, &link.source_config, &link.target_config];
+    let listed = lists.into_iter().flatten();
+    let single = [
+        &link.source_id,
+        &link.target,
+        &link.name,
+        &link.wit_namespace,
+        &link.wit_package,
+    ];
+    check_no_flags(listed.chain(single).map(String::as_str))?;
     Ok(ours)
 }
 
@@ -421,6 +438,25 @@ mod tests {
         let items = of(&foreign);
         assert!(item(&items, "hello -> blobs").remark.contains("`blobs`"));
         assert_eq!(item(&items, "hello -> kv").verdict, Verdict::NeedsHand);
+    }
+
+    #[test]
+    fn nothing_of_another_lattice_is_a_flag_of_a_command() {
+        let mut foreign = foreign();
+        let config = |key: &str| Map::from([(key.to_owned(), "x".to_owned())]);
+        foreign.configs.insert("plain".into(), config("--creds"));
+        foreign.configs.insert("-y".into(), config("key"));
+        foreign.links.insert(link("--yes", "kv", "store"));
+        let running = &mut foreign.inventories[0];
+        running.components[0].image_ref = "file://--issuer=/tmp/seed".into();
+        running.providers[0].id = "--yes".into();
+        let items = of(&foreign);
+        for name in ["plain", "-y", "--yes -> kv", "--yes", "hello"] {
+            let item = item(&items, name);
+            assert_eq!(item.verdict, Verdict::NeedsHand, "{name}");
+            assert!(item.commands.is_empty(), "{name}");
+            assert!(item.remark.contains("flag"), "{}", item.remark);
+        }
     }
 
     #[test]

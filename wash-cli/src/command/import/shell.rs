@@ -15,6 +15,20 @@ pub(super) fn comment(text: &str) -> String {
     format!("# {}", crate::output::printable(text))
 }
 
+/// Refuses words of others that begin as flags do: a key `--creds` of somebody's configuration is not one of ours.
+///
+/// # Errors
+/// A sentence that names the first of them.
+pub(super) fn check_no_flags<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<(), String> {
+    match words.into_iter().find(|word| word.starts_with('-')) {
+        None => Ok(()),
+        Some(word) => Err(format!(
+            "`{}` begins as a flag does, and a command would take it for one",
+            crate::output::printable(word)
+        )),
+    }
+}
+
 /// A word that means itself to a POSIX shell. What was written by others may hold anything.
 fn quoted(word: &str) -> String {
     let plain = |c: char| {
@@ -26,8 +40,14 @@ fn quoted(word: &str) -> String {
     }
     if word.chars().any(char::is_control) {
         // `printf` gives back what a terminal must not be shown.
-        let escaped: String = word.bytes().map(|byte| format!("\\{byte:03o}")).collect();
-        return format!("\"$(printf '{escaped}')\"");
+        // Its last line breaks are lost on the way, and stand behind it as they are.
+        let text = word.trim_end_matches('\n');
+        let escaped: String = text.bytes().map(|byte| format!("\\{byte:03o}")).collect();
+        let breaks = match &word[text.len()..] {
+            "" => String::new(),
+            breaks => format!("'{breaks}'"),
+        };
+        return format!("\"$(printf '{escaped}')\"{breaks}");
     }
     format!("'{}'", word.replace('\'', r"'\''"))
 }
@@ -63,6 +83,8 @@ mod tests {
             "\u{1b}[2J",
             "\"q\" $HOME `x` \\",
             "größer",
+            "\n",
+            "two\nlines\n\n",
         ] {
             let script = format!("printf %s {}", quoted(word));
             let output = std::process::Command::new("sh")

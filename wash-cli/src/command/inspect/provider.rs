@@ -10,7 +10,7 @@ use trellis_claims::{TrustRoots, UnixTime};
 
 use super::{head, list};
 use crate::command::claims::verdict::own_account;
-use crate::command::warehouse::size;
+use crate::command::transfer::size;
 use crate::environment::Environment;
 use crate::exit::{Failure, chain};
 use crate::output::{self, Report};

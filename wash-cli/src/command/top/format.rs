@@ -43,20 +43,6 @@ pub(super) fn bytes(bytes: u64) -> String {
     format!("{number}{}", UNITS[unit])
 }
 
-/// Seconds as a person says them, in the two largest units.
-pub(super) fn uptime(seconds: u64) -> String {
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
-    if days > 0 {
-        format!("{days}d {}h", hours % 24)
-    } else if hours > 0 {
-        format!("{hours}h {}m", minutes % 60)
-    } else if minutes > 0 {
-        format!("{minutes}m {}s", seconds % 60)
-    } else {
-        format!("{seconds}s")
-    }
-}
-
 /// Three digits, with a point among them where there is room for one.
 fn three(value: f64) -> String {
     if value < 9.95 {
@@ -102,11 +88,5 @@ mod tests {
             [0, 999, 1_024, 10 << 20, 3 << 30].map(bytes),
             ["0B", "999B", "1.0K", "10M", "3.0G"]
         );
-    }
-
-    #[test]
-    fn uptimes_have_two_units() {
-        let shown = [0, 59, 60, 3_661, 90_061].map(uptime);
-        assert_eq!(shown, ["0s", "59s", "1m 0s", "1h 1m", "1d 1h"]);
     }
 }

@@ -272,7 +272,7 @@ impl HostRow {
     pub(super) fn cells(&self) -> [String; 9] {
         let cells = [
             self.name.clone(),
-            format::uptime(self.uptime_seconds),
+            output::uptime(self.uptime_seconds),
             format::rate(self.calls.per_second),
             format::time(self.calls.p50()),
             format::time(self.calls.p99()),

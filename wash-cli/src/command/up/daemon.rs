@@ -207,13 +207,13 @@ fn wait_for_it(
         }
     })?;
     let log = state_dir.log_path();
-    let down = if args.multi_local {
-        format!(" --host-id {}", inventory.host_id)
-    } else {
-        args.state_dir
-            .as_ref()
-            .map_or_else(String::new, |dir| format!(" --state-dir {}", dir.display()))
-    };
+    let mut down = args
+        .state_dir
+        .as_ref()
+        .map_or_else(String::new, |dir| format!(" --state-dir {}", dir.display()));
+    if args.multi_local {
+        down.push_str(&format!(" --host-id {}", inventory.host_id));
+    }
     Ok(
         ready(&inventory.friendly_name, &record, settings, state_dir)
             .aside(format!(

@@ -10,13 +10,13 @@
 //! What a host has never seen it cannot know: one that was not there when a link was deleted learns of the deletion from
 //! the state, where the signed statement stands in the link's place, unless somebody has removed that too.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs;
+mod seen;
+
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -28,19 +28,14 @@ use trellis_protocol::link::LinkKey;
 use trellis_protocol::{EntityId, Link};
 
 use super::{Refusal, is_of_a_stranger};
-use crate::restore::write_atomically;
+use crate::atomic_file::write_atomically;
+use seen::Seen;
 
 /// Tokens whose verdict is kept, so that neither an unchanged link nor a forged one is verified again and again.
 const VERDICTS_MAX: usize = 64 * 1024;
 
 /// Links that are remembered as told of, so that each is told of once.
 const TOLD_MAX: usize = 4 * 1024;
-
-/// Statements that are remembered. Of more, the earliest are forgotten.
-const SEEN_MAX: usize = 64 * 1024;
-
-/// Largest file that is read, in bytes: as many statements as are remembered, each with the longest names.
-const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// The file's name in the state directory.
 const FILE_NAME: &str = "links.seen";
@@ -67,73 +62,6 @@ struct Known {
     seen: Seen,
 }
 
-/// The latest statements.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-struct Seen {
-    deleted: HashMap<LinkKey, u64>,
-    put: HashMap<(LinkKey, EntityId), u64>,
-}
-
-/// A statement as it stands in the file. Without a target it is a deletion.
-#[derive(Debug, Serialize, Deserialize)]
-struct SeenStatement {
-    #[serde(flatten)]
-    key: LinkKey,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    target: Option<EntityId>,
-    at: u64,
-}
-
-impl Seen {
-    fn len(&self) -> usize {
-        self.deleted.len() + self.put.len()
-    }
-
-    /// Whether what was signed at a moment is out of date.
-    fn supersedes(&self, link: &Link, at: u64) -> bool {
-        let key = link.key();
-        if self.deleted.get(&key).is_some_and(|deleted| at <= *deleted) {
-            return true;
-        }
-        let put = self.put.get(&(key, link.target.clone()));
-        put.is_some_and(|put| at < *put)
-    }
-
-    /// Both say whether that was news.
-    fn see_put(&mut self, link: &Link, at: u64) -> bool {
-        raise(&mut self.put, (link.key(), link.target.clone()), at)
-    }
-
-    fn see_deleted(&mut self, key: LinkKey, at: u64) -> bool {
-        raise(&mut self.deleted, key, at)
-    }
-
-    /// Forgets an eighth, the earliest, where there are too many.
-    fn bound(&mut self) {
-        if self.len() <= SEEN_MAX {
-            return;
-        }
-        let mut times: Vec<u64> = self
-            .deleted
-            .values()
-            .chain(self.put.values())
-            .copied()
-            .collect();
-        let (_, earliest, _) = times.select_nth_unstable(SEEN_MAX / 8);
-        let earliest = *earliest;
-        self.deleted.retain(|_, at| *at > earliest);
-        self.put.retain(|_, at| *at > earliest);
-        tracing::warn!("too many signed links to remember: the earliest were forgotten");
-    }
-}
-
-fn raise<K: std::hash::Hash + Eq>(seen: &mut HashMap<K, u64>, key: K, at: u64) -> bool {
-    let known = seen.entry(key).or_default();
-    let is_news = *known < at;
-    *known = at.max(*known);
-    is_news
-}
-
 impl LinkTrust {
     pub(super) fn open(
         state_dir: &Path,
@@ -142,7 +70,7 @@ impl LinkTrust {
         required: bool,
     ) -> Self {
         let path = state_dir.join(FILE_NAME);
-        let seen = read(&path).unwrap_or_else(|reason| {
+        let seen = Seen::read(&path).unwrap_or_else(|reason| {
             tracing::error!(
                 path = %path.display(), reason,
                 "cannot read what was signed about links before: one that was deleted could be put back"
@@ -186,7 +114,7 @@ impl LinkTrust {
             return;
         }
         let path = self.path.clone();
-        let bytes = to_bytes(&seen);
+        let bytes = seen.to_bytes();
         let writing = tokio::task::spawn_blocking(move || write_atomically(&path, &bytes));
         match writing.await {
             Ok(Ok(())) => *written = seen,
@@ -232,9 +160,7 @@ impl LinkTrust {
                 "the deletion's own signature is for other links, or for putting one",
             ));
         }
-        let later =
-            |((key, _), at): (&(LinkKey, EntityId), &u64)| *key == signed.key && *at > claims.at_ms;
-        if known.seen.put.iter().any(later) {
+        if known.seen.was_put_after(&signed.key, claims.at_ms) {
             return Err(Refusal::superseded());
         }
         Ok(())
@@ -276,10 +202,7 @@ impl LinkTrust {
         let hash: [u8; 32] = Sha256::digest(token).into();
         if let Some(verdict) = known.verdicts.get(&hash) {
             let claims = verdict.clone()?;
-            claims.validity.check(now)?;
-            if let Some(account) = &claims.account_validity {
-                account.check(now)?;
-            }
+            claims.check_time(now)?;
             return Ok(claims);
         }
         let verdict = LinkToken::verify(token, &self.lattice, &self.trust, now).map(Arc::new);
@@ -443,62 +366,6 @@ fn deleted_key(statement: &LinkStatement) -> Option<LinkKey> {
         wit_namespace: namespace.to_owned(),
         wit_package: package.to_owned(),
     })
-}
-
-fn to_bytes(seen: &Seen) -> Vec<u8> {
-    let deleted = seen.deleted.iter().map(|(key, at)| SeenStatement {
-        key: key.clone(),
-        target: None,
-        at: *at,
-    });
-    let put = seen.put.iter().map(|((key, target), at)| SeenStatement {
-        key: key.clone(),
-        target: Some(target.clone()),
-        at: *at,
-    });
-    // In an order, so that people can compare two of them.
-    let statements: BTreeMap<_, _> = deleted
-        .chain(put)
-        .map(|statement| ((statement.key.clone(), statement.target.clone()), statement))
-        .collect();
-    let mut bytes = Vec::new();
-    for statement in statements.values() {
-        // Texts and numbers are always JSON.
-        if serde_json::to_writer(&mut bytes, statement).is_ok() {
-            bytes.push(b'\n');
-        }
-    }
-    bytes
-}
-
-/// One statement a line. A file that is not there holds none; one that cannot be read at all is an error, and a line that
-/// cannot is left out with it.
-fn read(path: &Path) -> Result<Seen, String> {
-    let metadata = match fs::metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Seen::default()),
-        Err(error) => return Err(error.to_string()),
-    };
-    if metadata.len() > FILE_BYTES_MAX {
-        return Err(format!("it has more than {FILE_BYTES_MAX} bytes"));
-    }
-    let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
-    let mut seen = Seen::default();
-    for (number, line) in text.lines().enumerate() {
-        let statement: SeenStatement = match serde_json::from_str(line) {
-            Ok(statement) => statement,
-            Err(error) => {
-                tracing::warn!(path = %path.display(), line = number + 1, %error, "a line is damaged");
-                continue;
-            }
-        };
-        match statement.target {
-            None => raise(&mut seen.deleted, statement.key, statement.at),
-            Some(target) => raise(&mut seen.put, (statement.key, target), statement.at),
-        };
-    }
-    seen.bound();
-    Ok(seen)
 }
 
 #[cfg(test)]

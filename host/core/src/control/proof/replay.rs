@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use trellis_claims::UnixTime;
 use trellis_claims::token::CLOCK_TOLERANCE;
 
-use crate::restore::write_atomically;
+use crate::atomic_file::write_atomically;
 
 /// Commands that are remembered at once. Those are 360 a second for as long as each is valid.
 const REMEMBERED_MAX: usize = 64 * 1024;

@@ -1,6 +1,7 @@
 //! Links in a state that anybody can write: which take effect, and which that once did are over.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+use std::fs;
 use std::time::SystemTime;
 
 use trellis_claims::{CommandSigner, KeyKind, SigningKey};

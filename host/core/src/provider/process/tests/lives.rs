@@ -262,6 +262,8 @@ async fn a_process_that_does_not_answer_is_ended_and_started_again() {
     let asking = async {
         loop {
             let _ = tokio::time::timeout(Duration::from_millis(50), door.health()).await;
+            // Once it is closed, it answers without waiting for anything.
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     tokio::select! {

@@ -336,7 +336,7 @@ pub(super) fn fetch_failure(error: &FetchError) -> Failure {
         FetchError::File { .. } => FailureKind::Local,
         _ => kind_of(error.code()),
     };
-    Failure::new(kind, chain(error))
+    Failure::new(kind, with_own_flags(error.code(), chain(error)))
 }
 
 pub(super) fn push_failure(error: &PushError) -> Failure {
@@ -344,7 +344,17 @@ pub(super) fn push_failure(error: &PushError) -> Failure {
         PushError::File { .. } => FailureKind::Local,
         _ => kind_of(error.code()),
     };
-    Failure::new(kind, chain(error))
+    Failure::new(kind, with_own_flags(error.code(), chain(error)))
+}
+
+/// The sentence names flags as hosts have them; where those of `wash` are called otherwise, they are named as well.
+fn with_own_flags(code: &str, said: String) -> String {
+    match code {
+        "registry-untrusted" => {
+            format!("{said}; those flags are of hosts, `wash` has `--ca` and `--insecure` for it")
+        }
+        _ => said,
+    }
 }
 
 /// What sort of failure a code of the artifacts' crate is.
