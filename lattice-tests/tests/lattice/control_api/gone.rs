@@ -43,11 +43,9 @@ async fn a_host_that_dies_is_announced_once_in_its_name_with_its_labels() {
     dead.kill();
     let died = std::time::Instant::now();
     let stopped = events.next("host_stopped", Some(dead.id()), |_| true).await;
-    assert!(
-        died.elapsed() < Duration::from_secs(10),
-        "{:?}",
-        died.elapsed()
-    );
+    // Others give a host up after a minute without a heartbeat. On an idle machine it is three seconds.
+    let after = died.elapsed();
+    assert!(after < Duration::from_secs(45), "{after:?}");
     let data = &stopped["data"];
     assert_eq!(keys(data), ["announced_by", "labels", "reason"]);
     assert_eq!(data["labels"]["zone"], "a");
