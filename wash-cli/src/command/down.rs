@@ -88,7 +88,7 @@ pub(super) fn run(
                     "refused to delete what JetStream keeps: other hosts run here and need it; stop them too, with --all",
                 ));
             }
-            let place = place(settings, chosen.first(), &root)?;
+            let place = place(args, settings, chosen.first(), &root)?;
             let what = purge::question(args.purge_jetstream, &place);
             confirm(&what, settings.yes, Unattended::Refuse)?;
             Ok(place)
@@ -239,11 +239,20 @@ fn is_meant(host: &Running, meant: &str) -> bool {
 
 /// Where the host's NATS is, and which lattice is meant.
 fn place(
+    args: &Down,
     settings: &Settings,
     host: Option<&Running>,
     root: &StateDir,
 ) -> Result<Settings, Failure> {
     let left = local_nats::find_left(root)?;
+    // Whoever names a directory means what runs there, not what the settings happen to lead to.
+    let is_guess = host.is_none() && left.is_none() && !settings.urls_named;
+    if is_guess && args.state_dir.is_some() {
+        return Err(Failure::refused(format!(
+            "refused to delete what JetStream keeps: nothing runs in {}, so it does not say which server is meant; name it with --nats-url and --lattice",
+            root.path().display()
+        )));
+    }
     let url = match (host, &left) {
         _ if settings.urls_named => None,
         (Some(host), _) => Some(host.record.nats_url.as_str()),

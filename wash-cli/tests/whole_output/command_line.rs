@@ -255,3 +255,18 @@ fn down_where_nothing_runs_is_no_failure() {
         })
     );
 }
+
+#[test]
+fn what_jetstream_keeps_is_not_deleted_where_a_directory_does_not_say_which() {
+    let shell = Shell::new();
+    let dir = shell.path("elsewhere");
+    let dir = dir.to_str().unwrap();
+    let said = shell.wash(&["down", "--state-dir", dir, "--purge-jetstream", "-y"]);
+    said.assert_code(1);
+    assert_eq!(
+        said.stderr,
+        format!(
+            "error: refused to delete what JetStream keeps: nothing runs in {dir}, so it does not say which server is meant; name it with --nats-url and --lattice\n"
+        )
+    );
+}
