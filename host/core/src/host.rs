@@ -21,6 +21,7 @@ mod content;
 mod control_runtime;
 mod fetching;
 mod foreign;
+mod inner;
 mod inventory;
 mod link_ends;
 mod obituary;
@@ -31,7 +32,6 @@ mod reach;
 mod restoration;
 mod retired;
 mod scaler;
-mod shared;
 mod shutdown;
 mod starting;
 mod state_dir;
@@ -62,11 +62,11 @@ pub use state_dir::StateDirError;
 pub(crate) use actors::{OtherReference, Wanted};
 pub(crate) use commands::Purpose;
 pub(crate) use control_runtime::on;
+use inner::Auctions;
+pub(crate) use inner::{HostInner, OPERATOR_ID};
 pub(crate) use inventory::VERSION;
 pub(crate) use link_ends::outside_claims;
 pub(crate) use providers::WantedProvider;
-use shared::Auctions;
-pub(crate) use shared::{OPERATOR_ID, Shared};
 
 use crate::actor::Runtime;
 use crate::admission::HostBudget;
@@ -155,7 +155,7 @@ pub struct StopRequest {
 /// A running host.
 #[derive(Debug)]
 pub struct Host {
-    shared: Arc<Shared>,
+    shared: Arc<HostInner>,
     peers: Peers,
     connection: Connection,
     /// Ends what listens for commands, before anything else ends.
@@ -252,7 +252,7 @@ impl Host {
         );
         tasks.spawn_on(publishing, control.handle());
         let (running, former) = RunningFile::open(state_dir.path(), !options.restore);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(HostInner {
             id,
             name,
             lattice: connection.lattice().to_string(),

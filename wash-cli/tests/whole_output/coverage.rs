@@ -8,6 +8,7 @@ use clap::CommandFactory as _;
 use wash::cli::Cli;
 
 const ARTIFACTS: &str = "lattice-tests/tests/lattice/wash_artifacts.rs";
+const TRANSFER: &str = "lattice-tests/tests/lattice/wash_artifacts/transfer.rs";
 const DOCTOR: &str = "lattice-tests/tests/lattice/doctor.rs";
 const IMPORT: &str = "lattice-tests/tests/lattice/import.rs";
 const OBSERVING: &str = "lattice-tests/tests/lattice/observing/shell.rs";
@@ -34,8 +35,8 @@ const TOLD_ELSEWHERE: [(&str, &str); 25] = [
     ("par create", ARTIFACTS),
     ("par insert", ARTIFACTS),
     ("par inspect", ARTIFACTS),
-    ("pull", ARTIFACTS),
-    ("push", ARTIFACTS),
+    ("pull", TRANSFER),
+    ("push", TRANSFER),
     ("spy", OBSERVING),
     ("top", OBSERVING),
     ("wit", ARTIFACTS),

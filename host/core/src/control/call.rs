@@ -26,7 +26,7 @@ use super::config::CAUGHT_UP_WAIT;
 use super::json::{from_result, to_params};
 use super::watch::{has_link, not_here};
 use super::{Answer, Asked};
-use crate::host::{OPERATOR_ID, Shared, on};
+use crate::host::{HostInner, OPERATOR_ID, on};
 use crate::invocation::Invocation;
 use crate::observe::span::trace_id;
 use crate::value::{decode_result, encode_params};
@@ -71,7 +71,7 @@ pub(super) fn call(asked: &Asked<'_>) -> Result<Answer, Answer> {
 }
 
 async fn carry_out(
-    shared: &Arc<Shared>,
+    shared: &Arc<HostInner>,
     call: CallComponent,
     (id, traceparent): (InvocationId, Option<Arc<str>>),
 ) -> Result<CallReply, Refusal> {
@@ -96,7 +96,7 @@ async fn carry_out(
 
 /// An operator's one call.
 struct Caller<'a> {
-    shared: &'a Arc<Shared>,
+    shared: &'a Arc<HostInner>,
     id: InvocationId,
     target: EntityId,
     deadline: Instant,

@@ -15,7 +15,7 @@ use trellis_protocol::{EntityId, Link};
 
 use super::config::{APPLIED_WAIT, CAUGHT_UP_WAIT};
 use super::{Answer, Asked, later, refused};
-use crate::host::{Shared, outside_claims};
+use crate::host::{HostInner, outside_claims};
 
 pub(super) fn list(asked: &Asked<'_>) -> Answer {
     let shared = Arc::clone(asked.shared);
@@ -97,7 +97,7 @@ pub(super) fn delete(asked: &Asked<'_>) -> Result<Answer, Answer> {
 }
 
 /// Holds a link against the claims at both ends.
-fn check_claims(shared: &Shared, link: &Link) -> Result<(), String> {
+fn check_claims(shared: &HostInner, link: &Link) -> Result<(), String> {
     for (id, end) in [(&link.source_id, End::Source), (&link.target, End::Target)] {
         let outside =
             known_claims(shared, id).and_then(|claims| outside_claims(&claims, link, end));
@@ -108,7 +108,7 @@ fn check_claims(shared: &Shared, link: &Link) -> Result<(), String> {
     Ok(())
 }
 
-fn known_claims(shared: &Shared, id: &EntityId) -> Option<ActorClaims> {
+fn known_claims(shared: &HostInner, id: &EntityId) -> Option<ActorClaims> {
     if let Some(actor) = shared.router.actor(id) {
         return Some(actor.claims().clone());
     }

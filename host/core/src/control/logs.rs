@@ -10,7 +10,7 @@ use trellis_protocol::{EntityId, Refusal, RefusalCode};
 
 use super::watch::{Sender, check_leave, not_here, series, within};
 use super::{Answer, Asked, refused};
-use crate::host::{OPERATOR_ID, Shared};
+use crate::host::{HostInner, OPERATOR_ID};
 use crate::observe::logs::{FOLLOWERS_MAX, Follower, Line};
 use crate::observe::shown::rfc3339;
 
@@ -37,7 +37,7 @@ pub(super) fn logs(asked: &Asked<'_>) -> Result<Answer, Answer> {
 }
 
 /// Whoever only wants the lines that are kept takes a reader's place as well, for as long as it takes to send them.
-fn open(shared: &Shared, request: &ReadLogs) -> Result<Follower, Refusal> {
+fn open(shared: &HostInner, request: &ReadLogs) -> Result<Follower, Refusal> {
     let id = &request.component_id;
     check_leave(shared, id, LOGS_INTERFACE)?;
     let observe = shared.router.observe();

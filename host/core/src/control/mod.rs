@@ -28,7 +28,7 @@ use futures::stream::BoxStream;
 use serde::Serialize;
 use trellis_protocol::control::{Ack, Envelope, Map, Request, parse};
 
-use crate::host::Shared;
+use crate::host::HostInner;
 use crate::limits::ANNOTATIONS_BYTES_MAX;
 
 pub(crate) use proof::Signatures;
@@ -51,7 +51,7 @@ type Records = BoxStream<'static, Vec<u8>>;
 
 /// A request to this host.
 struct Asked<'a> {
-    shared: &'a Arc<Shared>,
+    shared: &'a Arc<HostInner>,
     /// What stands behind noun and verb: this host's id, or a configuration's name.
     argument: Option<&'a str>,
     body: &'a [u8],

@@ -35,7 +35,7 @@ use trellis_protocol::control::proof::{SIGNATURE_BYTES_MAX, SIGNATURE_HEADER, is
 use trellis_protocol::subject::ControlRequest;
 
 use super::{Answer, refused};
-use crate::host::Shared;
+use crate::host::HostInner;
 pub(crate) use links::LinkTrust;
 pub(crate) use refusal::Refusal;
 use replay::{Replays, Taken};
@@ -138,7 +138,7 @@ impl Signatures {
 
 /// Carries out a request if its signature, or the want of one, allows it.
 pub(super) fn guarded(
-    shared: &Arc<Shared>,
+    shared: &Arc<HostInner>,
     message: &Message,
     request: &ControlRequest<'_>,
     route: impl FnOnce() -> Answer,

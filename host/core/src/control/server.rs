@@ -18,7 +18,7 @@ use trellis_protocol::limits::TRACEPARENT_BYTES_MAX;
 use trellis_protocol::subject::Subjects;
 
 use super::{Answer, Asked, Records, leaving, route};
-use crate::host::Shared;
+use crate::host::HostInner;
 
 /// Requests that are worked on at once. Further ones are refused.
 const REQUESTS_MAX: usize = 256;
@@ -42,7 +42,7 @@ pub struct SubscribeError {
 
 /// What serves the control interface.
 pub(crate) struct Server {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<HostInner>,
     pub(crate) client: Client,
     pub(crate) subjects: Subjects,
     /// Ends the intake; what has been taken is answered.
@@ -52,7 +52,7 @@ pub(crate) struct Server {
 
 /// One of the intakes.
 struct Intake {
-    shared: Arc<Shared>,
+    shared: Arc<HostInner>,
     client: Client,
     subjects: Subjects,
     room: Arc<Semaphore>,

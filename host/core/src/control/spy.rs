@@ -11,7 +11,7 @@ use trellis_protocol::{EntityId, Refusal, RefusalCode};
 
 use super::watch::{Sender, check_leave, not_here, series, within};
 use super::{Answer, Asked, refused};
-use crate::host::{OPERATOR_ID, Shared};
+use crate::host::{HostInner, OPERATOR_ID};
 use crate::observe::shown::record;
 use crate::observe::tap::{Sighting, TAPS_MAX, TapReader};
 use crate::router::Router;
@@ -40,7 +40,7 @@ pub(super) fn spy(asked: &Asked<'_>) -> Result<Answer, Answer> {
     }))
 }
 
-fn open(shared: &Shared, request: &SpyComponent) -> Result<TapReader, Refusal> {
+fn open(shared: &HostInner, request: &SpyComponent) -> Result<TapReader, Refusal> {
     let id = &request.component_id;
     check_leave(shared, id, SPY_INTERFACE)?;
     let router = &shared.router;

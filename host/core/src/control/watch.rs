@@ -20,7 +20,7 @@ use trellis_protocol::control::{Ack, Envelope};
 use trellis_protocol::{EntityId, LinkName, Refusal, RefusalCode};
 
 use super::Answer;
-use crate::host::{OPERATOR_ID, Shared, on};
+use crate::host::{HostInner, OPERATOR_ID, on};
 
 /// Messages that are made readable in advance.
 const READY_MAX: usize = 4;
@@ -34,7 +34,7 @@ pub(super) const RECORDS_PER_SECOND: u32 = 200;
 /// # Errors
 /// `no-link` with the very command that allows it.
 pub(super) fn check_leave(
-    shared: &Shared,
+    shared: &HostInner,
     id: &EntityId,
     interface: &'static str,
 ) -> Result<(), Refusal> {
@@ -64,7 +64,7 @@ pub(super) fn check_leave(
 }
 
 /// Whether a link from `wash` to an id covers an interface, as far as this host has heard. It says nothing of claims.
-pub(super) fn has_link(shared: &Shared, id: &EntityId, interface: &str) -> bool {
+pub(super) fn has_link(shared: &HostInner, id: &EntityId, interface: &str) -> bool {
     let operator = EntityId::new(OPERATOR_ID).expect("the constant is an id");
     let Ok(name) = interface.parse::<InterfaceName>() else {
         return false;
@@ -94,7 +94,7 @@ fn no_leave(id: &EntityId, interface: &str, is_default_taken: bool) -> Refusal {
 }
 
 /// Why an id cannot be looked at here.
-pub(super) fn not_here(shared: &Shared, id: &EntityId) -> Refusal {
+pub(super) fn not_here(shared: &HostInner, id: &EntityId) -> Refusal {
     let mut hosts: Vec<_> = shared
         .routes
         .routes_to(id)

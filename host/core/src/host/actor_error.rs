@@ -3,7 +3,7 @@
 use trellis_lattice::state::WriteError;
 use trellis_protocol::{EntityId, Refusal, RefusalCode};
 
-use super::shared::OPERATOR_ID;
+use super::inner::OPERATOR_ID;
 use super::starting::PREPARE_MAX;
 use crate::actor::PrepareError;
 use crate::artifact::ArtifactError;

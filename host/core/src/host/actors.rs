@@ -13,9 +13,9 @@ use trellis_protocol::event::{ComponentScaleFailed, ComponentScaled, EventData};
 
 use super::actor_error::{ActorError, with_causes};
 use super::commands::Purpose;
+use super::inner::HostInner;
 use super::inventory::claims_for_people;
 use super::scaler::{are_rivals, scaler_of};
-use super::shared::Shared;
 use crate::actor::{Actor, ActorSettings, ComponentLimits};
 use crate::restore::RunningActor;
 
@@ -107,7 +107,7 @@ impl Wanted {
     }
 }
 
-impl Shared {
+impl HostInner {
     /// Brings an actor to what is wanted, and tells the lattice what came of it. `arrived` is when the command did.
     pub(crate) async fn scale(
         &self,

@@ -8,7 +8,7 @@ use trellis_claims::{ContentHash, content_hash, extract};
 
 use super::actor_error::{ActorError, with_causes};
 use super::actors::OtherReference;
-use super::shared::Shared;
+use super::inner::HostInner;
 use super::starting::PREPARE_MAX;
 use crate::actor::Actor;
 
@@ -19,7 +19,7 @@ struct Found {
     token: Option<String>,
 }
 
-impl Shared {
+impl HostInner {
     /// Whether a running actor is to be replaced by what a reference leads to now.
     ///
     /// # Errors

@@ -7,8 +7,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use trellis_artifacts::{Artifact, Content, Kind, Program, Reference};
 use trellis_protocol::control::RegistryCredentials;
 
+use super::inner::HostInner;
 use super::progress::Progress;
-use super::shared::Shared;
 use crate::artifact::ArtifactError;
 
 /// A component, as it was fetched.
@@ -20,7 +20,7 @@ pub(super) struct Component {
     pub(super) room: OwnedSemaphorePermit,
 }
 
-impl Shared {
+impl HostInner {
     /// What a command's reference names, if this host may fetch it. Looks at the text alone.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ use trellis_lattice::connection::Connection;
 use trellis_protocol::control::{HostDescription, parse_reply};
 use trellis_protocol::event::{Event, EventData};
 
-use super::shared::Shared;
+use super::inner::HostInner;
 
 /// How long others have to answer the question who is there.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
@@ -27,7 +27,7 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 const WARNINGS_MAX: usize = 32;
 
 /// Asks once who is there, then listens for those who start. Runs until the host ends.
-pub(super) async fn watch(shared: Arc<Shared>, connection: Connection) {
+pub(super) async fn watch(shared: Arc<HostInner>, connection: Connection) {
     let mut warned = HashSet::new();
     let started = connection.subjects().event("host_started");
     let Ok(started) = connection.control.subscribe(started).await else {
@@ -55,7 +55,7 @@ async fn ask(
     Ok(answers)
 }
 
-async fn who_is_there(mut answers: Subscriber, shared: &Shared, warned: &mut HashSet<String>) {
+async fn who_is_there(mut answers: Subscriber, shared: &HostInner, warned: &mut HashSet<String>) {
     let until = Instant::now() + ANSWERS_WITHIN;
     while let Ok(Some(answer)) = timeout_at(until, answers.next()).await {
         let Ok(envelope) = parse_reply::<HostDescription>(&answer.payload) else {
@@ -67,7 +67,7 @@ async fn who_is_there(mut answers: Subscriber, shared: &Shared, warned: &mut Has
     }
 }
 
-async fn who_starts(mut started: Subscriber, shared: &Shared, warned: &mut HashSet<String>) {
+async fn who_starts(mut started: Subscriber, shared: &HostInner, warned: &mut HashSet<String>) {
     while let Some(message) = started.next().await {
         let Ok(event) = Event::parse(&message.payload) else {
             continue;
@@ -80,7 +80,7 @@ async fn who_starts(mut started: Subscriber, shared: &Shared, warned: &mut HashS
     }
 }
 
-fn warn(shared: &Shared, warned: &mut HashSet<String>, host: &str, version: Option<&str>) {
+fn warn(shared: &HostInner, warned: &mut HashSet<String>, host: &str, version: Option<&str>) {
     if host == &*shared.id || warned.len() >= WARNINGS_MAX || !warned.insert(host.to_owned()) {
         return;
     }

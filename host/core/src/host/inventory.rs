@@ -9,7 +9,7 @@ use trellis_protocol::control::{
 };
 use trellis_protocol::event::ComponentClaims;
 
-use super::shared::Shared;
+use super::inner::HostInner;
 use crate::actor::Actor;
 use crate::provider::RunningProvider;
 
@@ -45,7 +45,7 @@ fn fitting(mut inventory: HostInventory, bytes_max: usize) -> (HostInventory, Op
     (inventory, Some(LeftOut { bytes }))
 }
 
-impl Shared {
+impl HostInner {
     pub(crate) fn description(&self) -> HostDescription {
         let uptime_seconds = self.started.elapsed().as_secs();
         HostDescription {

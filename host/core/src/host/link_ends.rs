@@ -7,14 +7,14 @@ use trellis_lattice::state::StateView;
 use trellis_protocol::control::delivery::{End, EndKind, EndState, LinkEnd};
 use trellis_protocol::{EntityId, Link};
 
-use super::shared::Shared;
+use super::inner::HostInner;
 use crate::actor::grants::export_needs_grant;
 use crate::provider::link_ends;
 
 /// What stands against a link that this host does not believe.
 const NOT_BELIEVED: &str = "this host insists on signed links, and the link has no signature that it trusts; put it again with a key of a trusted account";
 
-impl Shared {
+impl HostInner {
     /// Every end of a link at which an actor or provider of this host stands, in order.
     pub(crate) fn link_ends(&self) -> Vec<LinkEnd> {
         let view = self.state.view();
@@ -38,7 +38,7 @@ impl Shared {
     }
 }
 
-impl Shared {
+impl HostInner {
     /// The ends here of a link that is stored and takes no effect, because this host insists on signatures.
     fn disbelieved_ends(&self, view: &StateView, link: &Arc<Link>) -> Vec<LinkEnd> {
         let kind = |id: &EntityId| {

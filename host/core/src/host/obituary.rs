@@ -27,7 +27,7 @@ use trellis_lattice::routes::{LostHost, LostReason, PeerInfo, Routes};
 use trellis_protocol::event::{Event, EventData, HostStopped};
 use trellis_protocol::presence::beat_interval;
 
-use super::shared::Shared;
+use super::inner::HostInner;
 
 /// How much longer each host waits than the one before it.
 const TURN: Duration = Duration::from_secs(2);
@@ -51,7 +51,7 @@ const SKEW: Duration = Duration::from_secs(5);
 const HOSTS_MAX: usize = 1_000;
 
 /// Runs until the host ends.
-pub(super) async fn announce(shared: Arc<Shared>, connection: Connection) {
+pub(super) async fn announce(shared: Arc<HostInner>, connection: Connection) {
     if !shared.is_certified {
         return;
     }
@@ -100,7 +100,7 @@ pub(super) async fn announce(shared: Arc<Shared>, connection: Connection) {
 }
 
 struct Announcer {
-    shared: Arc<Shared>,
+    shared: Arc<HostInner>,
     routes: Routes,
     connection: Connection,
     /// Since when NATS has been there without a break that this host knows of; none, where it never was away.

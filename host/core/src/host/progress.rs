@@ -8,7 +8,7 @@ use trellis_protocol::EntityId;
 use trellis_protocol::control::Map;
 use trellis_protocol::event::{ComponentProgress, EventData, Fetched, ProviderProgress};
 
-use super::shared::Shared;
+use super::inner::HostInner;
 use crate::actor::prepared::Stage;
 use crate::event::Events;
 
@@ -39,7 +39,7 @@ enum Subject {
 impl Progress {
     /// About an actor.
     pub(super) fn of_actor(
-        shared: &Shared,
+        shared: &HostInner,
         id: &EntityId,
         reference: &str,
         annotations: &Map,
@@ -54,7 +54,7 @@ impl Progress {
 
     /// About a provider.
     pub(super) fn of_provider(
-        shared: &Shared,
+        shared: &HostInner,
         id: &EntityId,
         reference: &str,
         annotations: &Map,
@@ -67,7 +67,7 @@ impl Progress {
         )
     }
 
-    fn of(shared: &Shared, subject: Subject, reference: &str, annotations: &Map) -> Self {
+    fn of(shared: &HostInner, subject: Subject, reference: &str, annotations: &Map) -> Self {
         Self {
             events: shared.events.clone(),
             subject,

@@ -17,8 +17,8 @@ use trellis_provider_sdk::Health;
 use super::actor_error::with_causes;
 use super::commands::Purpose;
 use super::control_runtime::on;
+use super::inner::{HostInner, OPERATOR_ID};
 use super::progress::Progress;
-use super::shared::{OPERATOR_ID, Shared};
 use super::starting::{RESTORE_ATTEMPTS_MAX, RESTORE_PAUSE_MAX, RESTORE_PAUSE_MIN};
 use crate::artifact::{ArtifactError, provider_meant, unknown};
 use crate::provider::process::program::{in_directory, names_in_directory};
@@ -116,7 +116,7 @@ impl WantedProvider {
     }
 }
 
-impl Shared {
+impl HostInner {
     /// What a reference means: a file, a provider that is built in, one of the directory of providers, or an archive that
     /// is had from elsewhere, in this order. Whether that can be run is looked at when it is.
     pub(crate) fn provider_place(&self, reference: &str) -> Result<ProviderPlace, ArtifactError> {

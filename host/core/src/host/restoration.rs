@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::actors::{OtherReference, Wanted, Was};
+use super::inner::HostInner;
 use super::providers::{WantedProvider, WasProvider};
-use super::shared::Shared;
 use crate::restore::Running;
 
 /// Queues the start of everything that ran, as commands of their own: later ones for the same ids wait for them. What
 /// does not start is told by an event, and keeps its place in the file for the next time.
-pub(super) fn restore(shared: &Arc<Shared>, former: Running) {
+pub(super) fn restore(shared: &Arc<HostInner>, former: Running) {
     let (actors, providers) = (former.actors.len(), former.providers.len());
     if actors + providers > 0 {
         tracing::info!(actors, providers, "restoring what ran here");

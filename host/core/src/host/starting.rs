@@ -16,8 +16,8 @@ use trellis_protocol::control::PublicClaims;
 use super::actor_error::ActorError;
 use super::actors::{Wanted, Was};
 use super::control_runtime::on;
+use super::inner::{HostInner, OPERATOR_ID};
 use super::progress::Progress;
-use super::shared::{OPERATOR_ID, Shared};
 use crate::actor::prepared::Prepared;
 use crate::actor::{Actor, ActorSettings};
 
@@ -31,7 +31,7 @@ pub(super) const RESTORE_ATTEMPTS_MAX: u32 = 64;
 pub(super) const RESTORE_PAUSE_MIN: Duration = Duration::from_millis(250);
 pub(super) const RESTORE_PAUSE_MAX: Duration = Duration::from_secs(10);
 
-impl Shared {
+impl HostInner {
     /// Starts an actor, in place of one that runs if there is one. One that ran here before is tried again while what it
     /// needs is not there yet: when a whole site comes back from a power cut, hosts are there before JetStream has a
     /// leader and before registries are.

@@ -11,7 +11,7 @@ use trellis_lattice::connection::Connection;
 use trellis_protocol::EntityId;
 use trellis_protocol::event::EventData;
 
-use super::shared::Shared;
+use super::inner::HostInner;
 use super::{foreign, obituary};
 
 /// Time between two heartbeat events. Other tools call a host dead after a minute without one.
@@ -24,7 +24,7 @@ const HEALTH_INTERVAL: Duration = Duration::from_secs(10);
 const HEALTH_FIRST: Duration = Duration::from_secs(1);
 
 /// Starts all of it on the runtime at hand. It ends with the host's token.
-pub(super) fn start(shared: &Arc<Shared>, connection: Connection) {
+pub(super) fn start(shared: &Arc<HostInner>, connection: Connection) {
     let owned = |work: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
         let cancel = shared.cancel.clone();
         shared.tasks.spawn(async move {
@@ -45,7 +45,7 @@ pub(super) fn start(shared: &Arc<Shared>, connection: Connection) {
     owned(Box::pin(foreign::watch(Arc::clone(shared), connection)));
 }
 
-async fn heartbeat(shared: Arc<Shared>) {
+async fn heartbeat(shared: Arc<HostInner>) {
     let mut ticks = interval(HEARTBEAT_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -55,7 +55,7 @@ async fn heartbeat(shared: Arc<Shared>) {
     }
 }
 
-async fn health(shared: Arc<Shared>) {
+async fn health(shared: Arc<HostInner>) {
     let mut known: HashMap<EntityId, bool> = HashMap::new();
     let mut ticks = interval(HEALTH_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -81,7 +81,7 @@ async fn health(shared: Arc<Shared>) {
 }
 
 /// Beats carry how far this host has followed the state.
-async fn follow_sequence(shared: Arc<Shared>) {
+async fn follow_sequence(shared: Arc<HostInner>) {
     let mut changed = shared.state.changed();
     loop {
         changed.mark_unchanged();
@@ -100,7 +100,7 @@ async fn follow_sequence(shared: Arc<Shared>) {
 }
 
 /// A host that is gone holds nothing any more.
-async fn release_lost(shared: Arc<Shared>) {
+async fn release_lost(shared: Arc<HostInner>) {
     let mut lost = shared.routes.lost();
     loop {
         match lost.recv().await {

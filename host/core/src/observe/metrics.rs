@@ -16,7 +16,7 @@ use prometheus_client::registry::Registry;
 use trellis_protocol::control::observe::{CallStats, HostStats, LATENCY_BOUNDS_MICROS};
 
 use super::stats::Rows;
-use crate::host::Shared;
+use crate::host::HostInner;
 
 /// The media type of the text.
 pub const METRICS_CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -27,7 +27,7 @@ const TARGETS_MAX: usize = 1_024;
 /// The label of all further ids together. No id is spelt so that it could be taken for it: a bracket is in none.
 const OTHER: &str = "(other)";
 
-impl Shared {
+impl HostInner {
     /// The numbers of this host as OpenMetrics text.
     pub(crate) fn metrics(&self) -> String {
         text(Snapshot {

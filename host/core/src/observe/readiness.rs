@@ -11,7 +11,7 @@ use futures::StreamExt;
 use tokio::sync::Mutex;
 use trellis_lattice::connection::Connection;
 
-use crate::host::Shared;
+use crate::host::HostInner;
 use crate::limits::STATE_AGE_MAX;
 
 /// Longest time of a round trip through NATS for a host that is ready.
@@ -64,7 +64,7 @@ pub(crate) struct ReadinessCheck {
 
 impl ReadinessCheck {
     /// How the host stands. Whoever asks while somebody finds out waits for the same answer.
-    pub(crate) async fn ask(&self, shared: &Arc<Shared>, connection: &Connection) -> Readiness {
+    pub(crate) async fn ask(&self, shared: &Arc<HostInner>, connection: &Connection) -> Readiness {
         let mut last = self.last.lock().await;
         if let Some((at, readiness)) = &*last
             && at.elapsed() < ANSWER_AGE_MAX
@@ -77,7 +77,7 @@ impl ReadinessCheck {
     }
 }
 
-async fn find_out(shared: &Arc<Shared>, connection: &Connection) -> Readiness {
+async fn find_out(shared: &Arc<HostInner>, connection: &Connection) -> Readiness {
     let (control, data) = tokio::join!(
         round_trip(&connection.control),
         round_trip(&connection.data)
@@ -92,7 +92,7 @@ async fn find_out(shared: &Arc<Shared>, connection: &Connection) -> Readiness {
     }
 }
 
-fn running(shared: &Shared) -> Requirement {
+fn running(shared: &HostInner) -> Requirement {
     let has_left = shared
         .presence
         .lock()
@@ -130,7 +130,7 @@ fn connected(connection: &Connection) -> Requirement {
     }
 }
 
-fn synchronised(shared: &Shared) -> Requirement {
+fn synchronised(shared: &HostInner) -> Requirement {
     let (is_met, says) = match shared.state.age() {
         None => (
             false,

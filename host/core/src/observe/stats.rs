@@ -8,7 +8,7 @@ use trellis_protocol::control::observe::{
 };
 
 use super::{Observe, Observed, process};
-use crate::host::{Shared, VERSION};
+use crate::host::{HostInner, VERSION};
 
 /// Numbers of whatever runs, in the order in which ids came to be known.
 #[derive(Debug, Default)]
@@ -17,7 +17,7 @@ pub(super) struct Rows {
     pub(super) providers: Vec<(u64, ProviderStats)>,
 }
 
-impl Shared {
+impl HostInner {
     /// All numbers of this host.
     pub(crate) fn stats(&self) -> HostStats {
         let rows = self.rows();

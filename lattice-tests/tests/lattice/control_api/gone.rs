@@ -2,20 +2,22 @@
 
 use std::time::Duration;
 
-use serde_json::json;
 use trellis_lattice_tests::{HostId as _, HostProcess, Lattice, eventually};
 
-use super::{Asker, Wire, assert_accepted, keys};
+use super::{Wire, keys};
 
 /// Long enough for a second announcement, were there one.
 const AFTER: Duration = Duration::from_secs(9);
 
+/// The label of each host, which is in the roster that the others have of it from the beginning.
+const LABEL: &[&str] = &["--label", "zone=a"];
+
 /// Three hosts that know of each other, the one with the lowest id first.
 async fn three(lattice: &Lattice) -> Vec<HostProcess> {
     let mut hosts = vec![
-        lattice.host("a").spawn().await,
-        lattice.host("b").spawn().await,
-        lattice.host("c").spawn().await,
+        lattice.host("a").flags(LABEL).spawn().await,
+        lattice.host("b").flags(LABEL).spawn().await,
+        lattice.host("c").flags(LABEL).spawn().await,
     ];
     hosts.sort_by(|a, b| a.id().cmp(b.id()));
     for host in &hosts {
@@ -32,14 +34,8 @@ async fn three(lattice: &Lattice) -> Vec<HostProcess> {
 async fn a_host_that_dies_is_announced_once_in_its_name_with_its_labels() {
     let lattice = Lattice::start().await;
     let mut hosts = three(&lattice).await;
-    let asker = Asker::of(&lattice).await;
     let mut events = Wire::tap(&lattice).await;
-    let dead = hosts.pop().expect("there are three");
-    let label = json!({"key": "zone", "value": "a"});
-    assert_accepted(&asker.ask_json("label.put", Some(dead.id()), &label).await);
-    // The others have the new roster.
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let mut dead = dead;
+    let mut dead = hosts.pop().expect("there are three");
     dead.kill();
     let died = std::time::Instant::now();
     let stopped = events.next("host_stopped", Some(dead.id()), |_| true).await;

@@ -15,6 +15,9 @@ use super::transcript::Transcript;
 /// A registry that takes connections and never says a word: whoever fetches from it waits.
 fn silent_registry() -> (TcpListener, String) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port can be had");
+    listener
+        .set_nonblocking(true)
+        .expect("it can be looked at without waiting");
     let port = listener.local_addr().expect("it is bound").port();
     (listener, format!("oci://127.0.0.1:{port}/stuck:1"))
 }
@@ -43,9 +46,12 @@ fn spawned(home: &Home, arguments: &[&str]) -> Child {
 #[tokio::test(flavor = "multi_thread")]
 async fn nats_that_goes_away_in_the_middle_ends_a_command_which_can_be_given_again() {
     let shell = Shell::open().await;
-    let (_registry, reference) = silent_registry();
+    let (registry, reference) = silent_registry();
     let mut child = spawned(&shell.home, &["start", "component", &reference, "stuck"]);
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let _silent = eventually("the host asks the registry", async || {
+        registry.accept().ok()
+    })
+    .await;
     assert!(
         child.try_wait().expect("it can be waited for").is_none(),
         "the host still fetches"

@@ -1,4 +1,4 @@
-//! What all parts of a running host share.
+//! A running host from the inside: what its commands, its control server and its watches work on.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -41,7 +41,7 @@ pub(crate) struct Auctions {
 }
 
 /// A host from the inside.
-pub(crate) struct Shared {
+pub(crate) struct HostInner {
     /// Its public key.
     pub(crate) id: Arc<str>,
     /// Its name for people.
@@ -95,16 +95,16 @@ pub(crate) struct Shared {
     pub(crate) cancel: CancellationToken,
 }
 
-impl std::fmt::Debug for Shared {
+impl std::fmt::Debug for HostInner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared")
+        f.debug_struct("HostInner")
             .field("id", &self.id)
             .field("name", &self.name)
             .finish_non_exhaustive()
     }
 }
 
-impl Shared {
+impl HostInner {
     pub(crate) fn labels(&self) -> BTreeMap<String, String> {
         self.labels
             .read()
